@@ -1,0 +1,165 @@
+"""Dialects: how one supplier's file of a dataset looks, as configuration.
+
+A dialect says where the cells of a contract's fields are found, in which local words, marks and units. The bytes are
+read by `storage.readers`; the cells are converted by `quality.conversion`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from storage.readers import FormatSpec
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Column(_Strict):
+    """Where a field's text comes from: exactly one of `source`, `constant`, `file_name` and `period`.
+
+    `from` names a delivered column (or several, joined by a blank: date and time in two columns). `file_name` is a
+    regular expression with one group, `period: true` takes the slot's period (`2024`, `2024-07`). `default` stands in
+    for an empty cell, and must be a code of the field's list: it never invents a quantity.
+    """
+
+    source: str | Sequence[str] | None = Field(default=None, alias="from")
+    constant: str | None = None
+    file_name: str | None = None
+    period: bool = False
+    default: str | None = None
+    mapping: bool = True
+    """False: the supplier's words are not looked up in the pack's mappings."""
+    unit: str | None = None
+    interval: str | None = None
+    """ISO 8601 duration a power value stands for, so that kW becomes kWh: PT15M, PT1H."""
+    formats: Sequence[str] = ()
+    """strptime formats of this field where they differ from the dialect's `dates` and `times`."""
+    zone: str | None = None
+    label: Literal["start", "end"] = "start"
+    """Whether a timestamp names the start or the end of its interval; `end` needs `interval`."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Column:
+        origins = [self.source is not None, self.constant is not None, self.file_name is not None, self.period]
+        if sum(origins) != 1:
+            raise ValueError("give exactly one of from, constant, file_name and period")
+        if self.label == "end" and not self.interval:
+            raise ValueError("label: end needs an interval (PT15M), by which the timestamp is moved to the start")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        if self.source is None:
+            return ()
+        return (self.source,) if isinstance(self.source, str) else tuple(self.source)
+
+
+class Ignore(_Strict):
+    """A rule that takes delivered rows out before judging (totals, other levels). Counted as `ignored_by_rule`."""
+
+    id: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    column: str
+    matches: str
+    """Regular expression that must be found in the cell."""
+    because: Mapping[str, str]
+
+    @property
+    def rule(self) -> str:
+        return f"rows.{self.id}"
+
+    @field_validator("matches")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str) -> str:
+        return _pattern(pattern)
+
+
+class Pivot(_Strict):
+    """Wide to long: every named column of a row becomes a row of its own.
+
+    `columns` maps a delivered column to the text its rows carry in other fields:
+    `{rest: {waste_code: "200301"}, bio: {waste_code: "200108"}}`. `matching` takes every column whose name matches, and
+    `into` fills fields from its groups: `{area_code: "\\1"}`.
+    """
+
+    value: str
+    columns: Mapping[str, Mapping[str, str]] = Field(default_factory=dict)
+    matching: str | None = None
+    into: Mapping[str, str] = Field(default_factory=dict)
+    unit: str | None = None
+    interval: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Pivot:
+        if bool(self.columns) == bool(self.matching):
+            raise ValueError("give either columns or matching")
+        return self
+
+
+class Recognise(_Strict):
+    """How a file in the inbox is told apart: a pattern its name must match, with an optional group `period`."""
+
+    file_name: str
+
+    @field_validator("file_name")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str) -> str:
+        return _pattern(pattern)
+
+
+class Dialect(_Strict):
+    """One supplier's way of writing a dataset. Many mandates may share one."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]{2,80}$")
+    dataset: str
+    note: str = ""
+    recognise: Recognise | None = None
+    format: FormatSpec
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[".", ",", " ", "'"] | None = None
+    null: Sequence[str] = ()
+    dates: Sequence[str] = ("%Y-%m-%d",)
+    times: Sequence[str] = ("%Y-%m-%dT%H:%M:%S%z",)
+    zone: str = "Europe/Berlin"
+    booleans: Mapping[str, Sequence[str]] = Field(
+        default_factory=lambda: {
+            "true": ("true", "ja", "j", "x", "1", "wahr"),
+            "false": ("false", "nein", "n", "0", "falsch"),
+        }
+    )
+    ignore: Sequence[Ignore] = ()
+    columns: Mapping[str, Column]
+    pivot: Pivot | None = None
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _short_form(cls, columns: Any) -> Any:
+        """`area_code: AGS` is short for `area_code: {from: AGS}`."""
+        if not isinstance(columns, Mapping):
+            return columns
+        return {name: {"from": value} if isinstance(value, str) else value for name, value in columns.items()}
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> Dialect:
+        if self.decimal == self.thousands:
+            raise ValueError("decimal and thousands mark must differ")
+        return self
+
+    def delivered_columns(self) -> tuple[str, ...]:
+        """Names the file must have, in the sender's words."""
+        names = [source for column in self.columns.values() for source in column.sources]
+        names += [ignore.column for ignore in self.ignore]
+        names += list(self.pivot.columns) if self.pivot else []
+        return tuple(dict.fromkeys(names))
+
+
+def _pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return pattern

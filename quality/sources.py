@@ -1,0 +1,143 @@
+"""Reading what people write by hand (contracts, region packs): YAML and CSV with the line of every mistake.
+
+A problem names file, line, what was expected and what was found, so that it can be mended without reading code.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a file written by hand."""
+
+    file: Path
+    line: int
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: expected {self.expected}, found {self.found}"
+
+
+class Misconfigured(Exception):
+    """A contract or a region pack cannot be used. `problems` lists every mistake found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+def load_yaml(path: Path) -> Any:
+    """Read one YAML document, keeping the line of every key.
+
+    Raises:
+        Misconfigured: The file is missing or is not YAML.
+    """
+    try:
+        return YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Misconfigured([Problem(path, 1, "a file", "nothing of this name")]) from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Misconfigured([Problem(path, line, "YAML", str(error.problem))]) from None
+
+
+def validated(model: type[Model], data: Any, path: Path) -> Model:
+    """Check YAML data against a model.
+
+    Raises:
+        Misconfigured: With one problem for each field that does not fit, at its line.
+    """
+    try:
+        return model.model_validate(plain(data))
+    except ValidationError as error:
+        problems = [
+            Problem(path, line_of(data, e["loc"]), f"`{_dotted(e['loc'])}`: {e['msg']}", _short(e.get("input")))
+            for e in error.errors(include_url=False)
+        ]
+        raise Misconfigured(problems) from None
+
+
+def line_of(data: Any, location: Iterable[int | str]) -> int:
+    """The 1-based line of the deepest key on the way to `location` that exists in YAML data."""
+    line = _own_line(data)
+    for part in location:
+        if isinstance(data, CommentedMap) and part in data:
+            line = int(data.lc.key(part)[0]) + 1
+        elif isinstance(data, CommentedSeq) and isinstance(part, int) and part < len(data):
+            line = int(data.lc.item(part)[0]) + 1
+        else:
+            continue
+        data = data[part]
+    return line
+
+
+def plain(data: Any) -> Any:
+    """YAML data as plain dicts and lists."""
+    if isinstance(data, dict):
+        return {str(key): plain(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [plain(value) for value in data]
+    return data
+
+
+def load_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """Read a CSV seed (UTF-8, comma, header, `#` comment lines) as (line, row) pairs.
+
+    Raises:
+        Misconfigured: The header is not `columns`, or a row has another number of cells.
+    """
+    rows: list[tuple[int, dict[str, str]]] = []
+    header: list[str] | None = None
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        for cells in reader:
+            if not cells or cells[0].startswith("#"):
+                continue
+            if header is None:
+                header = cells
+                if header != list(columns):
+                    raise Misconfigured(
+                        [Problem(path, reader.line_num, f"the columns {', '.join(columns)}", ", ".join(header))]
+                    )
+            elif len(cells) != len(header):
+                raise Misconfigured([Problem(path, reader.line_num, f"{len(header)} cells", str(len(cells)))])
+            else:
+                rows.append((reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+    return rows
+
+
+def content_hash(*paths: Path) -> str:
+    """Twelve hex digits that change when any of the files changes."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _own_line(data: Any) -> int:
+    return int(data.lc.line) + 1 if isinstance(data, CommentedMap | CommentedSeq) else 1
+
+
+def _dotted(location: Iterable[int | str]) -> str:
+    return ".".join(str(part) for part in location)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "…"
