@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 #: Columns every landed table starts with; a delivered column of the same name gets the suffix `_2`.
 PROVENANCE = ("delivered_row", "delivered_line", "delivered_sheet", "ignored_by")
@@ -50,7 +50,23 @@ class FormatSpec(BaseModel):
     widths: Mapping[str, tuple[int, int]] | None = None
     """Fixed width: column name → first and last character position, counted from 1, both included."""
     only_lines: str | None = None
-    """Fixed width: regular expression; lines that do not match are other record types (`ignored_by: rows.other_record`)."""
+    """Fixed width: regular expression; other lines are other record types (`ignored_by: rows.other_record`)."""
+    decimal: str = Field(default=".", min_length=1, max_length=1)
+    """XLSX: the mark numeric cells are written with, without thousands marks, so that they read like text cells."""
+    dates: str | None = None
+    """XLSX: strftime pattern that date cells are written with; None means ISO 8601."""
+    expected_columns: tuple[str, ...] = ()
+    """Column names the dialect asks for; with them a header that moved by a few lines is found again."""
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, encoding: str | None) -> str | None:
+        if encoding is not None:
+            try:
+                b"".decode(encoding)
+            except LookupError as unknown:
+                raise ValueError(f"{encoding!r} is not a text encoding that Python decodes") from unknown
+        return encoding
 
     @model_validator(mode="after")
     def _widths_go_with_fixed_width(self) -> FormatSpec:
@@ -78,8 +94,8 @@ class Landed:
     """A delivery as a table of text cells.
 
     Attributes:
-        path: Parquet file, zstd: `delivered_row` BIGINT (1, 2, 3 … over the whole file), `delivered_line` BIGINT (physical
-            line, sheet row or segment number, counted from 1), `delivered_sheet` VARCHAR (null outside workbooks),
+        path: Parquet file, zstd: `delivered_row` BIGINT (1, 2, 3 … over the whole file), `delivered_line` BIGINT
+            (physical line, sheet row or segment number, counted from 1), `delivered_sheet` VARCHAR (null outside workbooks),
             `ignored_by` VARCHAR (null, or the rule that takes the row out: `rows.footnote`, `rows.cancelled`,
             `rows.other_record`), then one VARCHAR per delivered column. An empty cell is null.
         columns: Names of the delivered columns, in their order, made unique (`Menge`, `Menge_2`).

@@ -1,0 +1,134 @@
+"""Writing text cells to the Parquet file that `Landed` speaks of: names made unique, rows in batches.
+
+Shared by all readers; what a cell, a line or a header is in one format stays with that format's reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.readers.base import PROVENANCE
+
+#: Cells held before they are written: about 60 MB of Python text for short cells, whatever the number of columns.
+CELLS_PER_BATCH = 400_000
+#: Rows of one Parquet row group at most; the size DuckDB's scans are tuned to.
+ROWS_PER_GROUP = 122_880
+
+
+def unique_names(wanted: Sequence[str]) -> tuple[str, ...]:
+    """Column names as delivered, made unique without regard to case, as DuckDB compares them.
+
+    White space inside a name becomes one blank; a name that is empty becomes `column_N`, counted from 1; one that was
+    there before, or that is a provenance column, gets the suffix `_2`, `_3`, ….
+    """
+    taken = {name.casefold() for name in PROVENANCE}
+    names: list[str] = []
+    for position, text in enumerate(wanted, start=1):
+        base = " ".join(text.split()) or f"column_{position}"
+        name, nth = base, 1
+        while name.casefold() in taken:
+            nth += 1
+            name = f"{base}_{nth}"
+        taken.add(name.casefold())
+        names.append(name)
+    return tuple(names)
+
+
+def joined_header(lines: Sequence[Sequence[str]]) -> list[str]:
+    """One name per column from several header lines, see `HeaderSpec`; trailing columns without a name are left out."""
+    width = max((len(line) for line in lines), default=0)
+    cells = [[text.strip() for text in line] + [""] * (width - len(line)) for line in lines]
+    for depth, line in enumerate(cells[:-1]):
+        for column in range(1, width):
+            if not line[column] and any(below[column] for below in cells[depth + 1 :]):
+                line[column] = line[column - 1]
+    names = [" / ".join(part for part in parts if part) for parts in zip(*cells, strict=True)]
+    while names and not names[-1]:
+        names.pop()
+    return names
+
+
+def joined_units(lines: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:
+    """The units of `width` columns from the lines under the header."""
+    padded = [[text.strip() for text in line[:width]] + [""] * (width - len(line)) for line in lines]
+    return tuple(" / ".join(line[column] for line in padded if line[column]) for column in range(width))
+
+
+class Landing:
+    """A Parquet file being written; leaving the `with` block by an exception removes it.
+
+    Attributes:
+        rows: Rows added so far.
+    """
+
+    def __init__(self, to: Path, columns: Sequence[str]) -> None:
+        self.rows = 0
+        self._to = to
+        self._width = len(columns)
+        self._batch_rows = max(1, min(ROWS_PER_GROUP, CELLS_PER_BATCH // max(1, self._width)))
+        self._schema = pa.schema(
+            [
+                ("delivered_row", pa.int64()),
+                ("delivered_line", pa.int64()),
+                ("delivered_sheet", pa.string()),
+                ("ignored_by", pa.string()),
+                *((name, pa.string()) for name in columns),
+            ]
+        )
+        self._lines: list[int] = []
+        self._sheets: list[str | None] = []
+        self._ignored: list[str | None] = []
+        self._cells: list[Sequence[str | None]] = []
+        self._writer = pq.ParquetWriter(to, self._schema, compression="zstd")
+
+    def __enter__(self) -> Landing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                self._flush()
+        except BaseException:
+            error = error or RuntimeError("flush failed")
+            raise
+        finally:
+            self._writer.close()
+            if error is not None:
+                self._to.unlink(missing_ok=True)
+
+    def add(
+        self, line: int, cells: Sequence[str | None], *, sheet: str | None = None, ignored_by: str | None = None
+    ) -> None:
+        """Add one row; cells beyond the given ones are null, and so are empty ones."""
+        self.rows += 1
+        self._lines.append(line)
+        self._sheets.append(sheet)
+        self._ignored.append(ignored_by)
+        self._cells.append(cells)
+        if len(self._lines) >= self._batch_rows:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._lines:
+            return
+        count = len(self._lines)
+        width = self._width
+        padded = [cells if len(cells) == width else [*cells, *([None] * (width - len(cells)))] for cells in self._cells]
+        columns = zip(*padded, strict=True) if width else ()
+        arrays = [
+            pa.array(range(self.rows - count + 1, self.rows + 1), pa.int64()),
+            pa.array(self._lines, pa.int64()),
+            pa.array(self._sheets, pa.string()),
+            pa.array(self._ignored, pa.string()),
+            *(pa.array([cell or None for cell in column], pa.string()) for column in columns),
+        ]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        for held in (self._lines, self._sheets, self._ignored, self._cells):
+            held.clear()
