@@ -95,9 +95,9 @@ class Landed:
 
     Attributes:
         path: Parquet file, zstd: `delivered_row` BIGINT (1, 2, 3 … over the whole file), `delivered_line` BIGINT
-            (physical line, sheet row or segment number, counted from 1), `delivered_sheet` VARCHAR (null outside workbooks),
-            `ignored_by` VARCHAR (null, or the rule that takes the row out: `rows.footnote`, `rows.cancelled`,
-            `rows.other_record`), then one VARCHAR per delivered column. An empty cell is null.
+            (physical line, sheet row or segment number, counted from 1), `delivered_sheet` VARCHAR (null outside
+            workbooks), `ignored_by` VARCHAR (null, or the rule that takes the row out: `rows.footnote`,
+            `rows.cancelled`, `rows.other_record`), then one VARCHAR per delivered column. An empty cell is null.
         columns: Names of the delivered columns, in their order, made unique (`Menge`, `Menge_2`).
         units: Text of the units lines per column, empty where there are none.
         rows: Number of rows in the Parquet file; blank lines are not rows.

@@ -286,7 +286,7 @@ def _broken_utf8(source: Path) -> bool:
     good = bad = 0
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     with source.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while good + bad < 10_000 and (chunk := file.read(CHUNK)):
             if chunk.isascii():
                 continue
             for character in re.findall(r"[^\x00-\x7f]", decoder.decode(chunk)):
@@ -299,11 +299,17 @@ def _broken_utf8(source: Path) -> bool:
 
 def _first_undecodable(source: Path, encoding: str) -> tuple[str, int] | None:
     """What and on which line (from 1) the encoding cannot decode, None if it can decode everything."""
+    undefined = _undefined_bytes(encoding)
+    if undefined == b"":
+        return None
     decoder = codecs.getincrementaldecoder(encoding)()
     line = 1
     with source.open("rb") as file:
         while True:
             chunk = file.read(CHUNK)
+            if undefined is not None and chunk and len(chunk.translate(None, undefined)) == len(chunk):
+                line += chunk.count(b"\n")
+                continue
             try:
                 line += decoder.decode(chunk, final=not chunk).count("\n")
             except UnicodeDecodeError as error:
@@ -314,6 +320,13 @@ def _first_undecodable(source: Path, encoding: str) -> tuple[str, int] | None:
                 return str(error), line
             if not chunk:
                 return None
+
+
+def _undefined_bytes(encoding: str) -> bytes | None:
+    """The byte values that a single-byte encoding does not know; None for any other encoding."""
+    if not _single_byte(encoding) or not _reads_ascii(encoding):
+        return None
+    return bytes(value for value in range(256) if not bytes([value]).decode(encoding, "ignore"))
 
 
 def _must_decode(source: Path, encoding: str) -> None:
