@@ -1,0 +1,837 @@
+"""Writes down what happens to deliveries and answers what is known of them. The only module that changes the ledger.
+
+Every change is one transaction: a process that dies in between leaves nothing half. What the events mean is in
+`states`; nothing here decides whether a delivery is good.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from storage.ledger import opening
+from storage.ledger import tables as t
+from storage.ledger.states import (
+    SERVED,
+    VERDICT_STATES,
+    WAITING,
+    DeliveryState,
+    Event,
+    SlotState,
+    VerdictState,
+    slot_state,
+    state_of,
+    states_of,
+)
+from storage.paths import Slot, checked_sha256, delivery_id, parse_delivery_id, parse_slot
+
+ROW_COUNTS = ("delivered", "accepted", "accepted_with_warning", "quarantined", "ignored_by_rule")
+
+#: How long a delivery that was begun is left to the one who began it.
+LEASE_SECONDS = 120.0
+
+# SQLite takes 32,766 parameters in a statement; a slot needs three
+_AT_ONCE = 2_000
+#: Ids of events that are folded before they are written.
+_NOT_WRITTEN_YET = 2**62
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An object that appeared at a place we look at. Settled once it has a delivery or a problem."""
+
+    id: int
+    origin: str
+    supplier: str
+    key: str
+    version: str
+    size: int
+    sha256: str
+    arrived_at: datetime
+    delivery_id: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A delivery as it came in. `file_name` is for people to read, never a path."""
+
+    delivery_id: str
+    supplier: str
+    dataset: str
+    period: str
+    attempt: int
+    sha256: str
+    size: int
+    file_name: str
+    origin: str
+    received_at: datetime
+    who: str
+    nothing_to_report: bool
+    reason: str | None
+    synthetic: bool
+    duplicate_of: str | None
+    """The earlier attempt with the same bytes; then there is nothing to judge."""
+
+    @property
+    def slot(self) -> Slot:
+        return Slot(self.supplier, self.dataset, self.period)
+
+
+@dataclass(frozen=True)
+class DeliveryView(Delivery):
+    """A delivery with what became of it. `verdict_state` is what the last verdict said, `state` what holds now."""
+
+    state: DeliveryState = "received"
+    verdict_state: VerdictState | None = None
+    judged_at: datetime | None = None
+    rows: Mapping[str, int] | None = None
+    """The five counts of the last verdict (`ROW_COUNTS`); None before there is one."""
+    contract_version: str | None = None
+    dialect_version: str | None = None
+    mapping_version: str | None = None
+
+
+@dataclass(frozen=True)
+class VerdictRecord:
+    """A verdict as the ledger keeps it.
+
+    Attributes:
+        rows: The five counts named in `ROW_COUNTS`.
+        body: All of the verdict as plain JSON data.
+        replay: A later judgement of a delivery that has a verdict. Without it a second verdict is passed over.
+
+    Raises:
+        ValueError: The state is none, or the counts are not the five, or do not add up.
+    """
+
+    delivery_id: str
+    state: str
+    rows: Mapping[str, int]
+    contract_version: str
+    dialect_version: str
+    mapping_version: str
+    body: Mapping[str, Any]
+    judged_at: datetime
+    replay: bool = False
+
+    def __post_init__(self) -> None:
+        if self.state not in VERDICT_STATES:
+            raise ValueError(f"{self.state!r} is not a verdict; there are: {', '.join(VERDICT_STATES)}")
+        if set(self.rows) != set(ROW_COUNTS) or self.rows["delivered"] != sum(self.rows[n] for n in ROW_COUNTS[1:]):
+            raise ValueError(f"{self.delivery_id}: rows do not reconcile: {dict(self.rows)}")
+
+
+@dataclass(frozen=True)
+class OutboxEntry:
+    """What the orchestrator has not been told: kind `judged` (`{state, rows, replay}`) or `withdrawn` (`{why, was}`)."""
+
+    id: int
+    delivery_id: str
+    kind: str
+    body: Mapping[str, Any]
+    created_at: datetime
+    supplier: str
+    dataset: str
+    period: str
+
+    @property
+    def slot(self) -> Slot:
+        return Slot(self.supplier, self.dataset, self.period)
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """What was last fetched from an address, to ask for changes only."""
+
+    source_id: str
+    etag: str | None
+    last_modified: str | None
+    fetched_at: datetime
+    sha256: str | None
+
+
+class UnknownDelivery(LookupError):
+    """There is no delivery of this id."""
+
+    def __init__(self, *ids: str) -> None:
+        self.ids = ids
+        super().__init__(f"no delivery {', '.join(ids)}")
+
+
+class Ledger:
+    """The ledger at a database address (`sqlite:///…`, `postgresql+…://…`). Many processes may hold it open at once.
+
+    `who` is a person or a process (`judge-0`, `portal:anna`); it is written into each event.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = opening.open_engine(url)
+        self._writing = self._engine.execution_options(writes=True)
+
+    def migrate(self) -> None:
+        """Bring the ledger to the present shape. Call it after opening one; at head it costs milliseconds."""
+        opening.migrate(self._engine)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    # --- arrivals ---
+
+    def known(self, origin: str, supplier: str) -> set[tuple[str, str]]:
+        """Key and version of everything that arrived there: what a sweep need not look at again."""
+        chosen = sa.select(t.arrivals.c.key, t.arrivals.c.version).where(
+            t.arrivals.c.origin == origin, t.arrivals.c.supplier == supplier
+        )
+        with self._engine.connect() as c:
+            return {(row.key, row.version) for row in c.execute(chosen)}
+
+    def arrive(self, origin: str, supplier: str, key: str, version: str, size: int, sha256: str) -> Arrival | None:
+        """Note an object whose bytes are in the vault; None when this version of it is known already."""
+        values = {
+            "origin": origin,
+            "supplier": supplier,
+            "key": key,
+            "version": version,
+            "size": size,
+            "sha256": checked_sha256(sha256),
+            "arrived_at": _now(),
+        }
+        with self._write() as c:
+            dialect = postgresql if c.dialect.name == "postgresql" else sqlite
+            new = dialect.insert(t.arrivals).values(values).on_conflict_do_nothing().returning(t.arrivals)
+            row = c.execute(new).one_or_none()
+        return Arrival(**row._mapping) if row else None
+
+    def settle_arrival(self, arrival_id: int, *, delivery_id: str | None = None, problem: str | None = None) -> None:
+        """Say what became of an arrival: a delivery, or the reason why it is none."""
+        if (delivery_id is None) == (problem is None):
+            raise ValueError("an arrival is settled by a delivery or by a problem")
+        with self._write() as c:
+            _settle(c, arrival_id, delivery_id=delivery_id, problem=problem)
+
+    def unsettled(self, limit: int = 1000) -> list[Arrival]:
+        """Arrivals that nobody finished with, oldest first: somebody died between `arrive` and `receive`."""
+        open_ones = t.arrivals.c.delivery_id.is_(None) & t.arrivals.c.problem.is_(None)
+        chosen = sa.select(t.arrivals).where(open_ones).order_by(t.arrivals.c.id).limit(limit)
+        with self._engine.connect() as c:
+            return [Arrival(**row._mapping) for row in c.execute(chosen)]
+
+    # --- the life of a delivery ---
+
+    def receive(
+        self,
+        supplier: str,
+        dataset: str,
+        period: str,
+        sha256: str,
+        size: int,
+        file_name: str,
+        origin: str,
+        who: str,
+        at: datetime | None = None,
+        nothing_to_report: bool = False,
+        reason: str | None = None,
+        synthetic: bool = False,
+        arrival_id: int | None = None,
+    ) -> Delivery:
+        """Number the attempt, write the delivery down and put it into the queue.
+
+        The same bytes as the slot's last attempt (duplicates not counted) are a `duplicate`, not queued, unless that
+        attempt was withdrawn: then they are wanted again. An arrival that has its delivery gets it a second time, so
+        that a caller who died may repeat.
+
+        Raises:
+            ValueError: A name is not allowed, or `sha256` is none (it may be empty with `nothing_to_report`).
+        """
+        slot = Slot(supplier, dataset, period)
+        if sha256 or not nothing_to_report:
+            checked_sha256(sha256)
+        at = at or _now()
+        with self._write() as c:
+            _lock(c, [slot])
+            if arrival_id is not None and (known := _delivery_of_arrival(c, arrival_id)):
+                return known
+            earlier = _rows(c, sa.select(t.deliveries).where(_is(t.deliveries, slot)).order_by(t.deliveries.c.attempt))
+            attempt = earlier[-1].attempt + 1 if earlier else 1
+            delivery = Delivery(
+                delivery_id=delivery_id(supplier, dataset, period, attempt),
+                supplier=supplier,
+                dataset=dataset,
+                period=period,
+                attempt=attempt,
+                sha256=sha256,
+                size=size,
+                file_name=_for_people(file_name),
+                origin=origin,
+                received_at=at,
+                who=who,
+                nothing_to_report=nothing_to_report,
+                reason=reason,
+                synthetic=synthetic,
+                duplicate_of=_same_bytes(c, earlier, sha256, nothing_to_report),
+            )
+            c.execute(sa.insert(t.deliveries), asdict(delivery))
+            facts = {
+                "attempt": attempt,
+                "sha256": sha256,
+                "size": size,
+                "file_name": delivery.file_name,
+                "origin": origin,
+                "nothing_to_report": nothing_to_report,
+                "synthetic": synthetic,
+            }
+            events = [_event("received", slot, delivery.delivery_id, who, reason, facts, at)]
+            if delivery.duplicate_of:
+                of = {"of": delivery.duplicate_of}
+                events.append(_event("duplicate", slot, delivery.delivery_id, who, facts=of, at=at))
+            else:
+                _enqueue(c, [delivery], begins={})
+            _append(c, events)
+            if arrival_id is not None:
+                _settle(c, arrival_id, delivery_id=delivery.delivery_id)
+        return delivery
+
+    def waiting(self, judge: str, shard: tuple[int, int] = (0, 1), limit: int = 200) -> list[Delivery]:
+        """What is to be judged next: suppliers in turn, each one's oldest first, of a slot only the oldest attempt.
+
+        Args:
+            judge: Who asks; what somebody else has begun is left to them until their lease ends.
+            shard: Which part of how many; a supplier is always in the same part.
+            limit: At most so many.
+        """
+        part, parts = shard
+        q = t.queue.c
+        first_of_slot = sa.func.row_number().over(partition_by=(q.supplier, q.dataset, q.period), order_by=q.attempt)
+        heads = (
+            sa.select(
+                q.delivery_id, q.supplier, q.received_at, q.lease_until, q.leased_by, first_of_slot.label("place")
+            )
+            .where(q.shard % parts == part)
+            .subquery()
+        )
+        free = sa.or_(heads.c.lease_until.is_(None), heads.c.leased_by == judge, heads.c.lease_until <= _now())
+        turn = sa.func.row_number().over(
+            partition_by=heads.c.supplier, order_by=(heads.c.received_at, heads.c.delivery_id)
+        )
+        ready = sa.select(heads.c.delivery_id, turn.label("turn")).where(heads.c.place == 1, free).subquery()
+        chosen = (
+            sa.select(t.deliveries)
+            .join(ready, ready.c.delivery_id == t.deliveries.c.delivery_id)
+            .order_by(ready.c.turn, t.deliveries.c.received_at, t.deliveries.c.delivery_id)
+            .limit(limit)
+        )
+        with self._engine.connect() as c:
+            return _rows(c, chosen)
+
+    def begin(self, delivery_ids: Iterable[str], who: str, lease_seconds: float = LEASE_SECONDS) -> dict[str, int]:
+        """Take deliveries to judge them. Call it once each time they are taken, also before judging again.
+
+        Returns:
+            How often each was begun without an end, this time included: 3 means it killed the judge twice. Deliveries
+            that are not waiting any more, or that somebody else has in hand, are left out.
+        """
+        now = _now()
+        with self._write() as c:
+            taken: dict[str, int] = {}
+            events = []
+            for ids in _chunks(sorted(set(delivery_ids))):
+                chosen = sa.select(t.queue).where(t.queue.c.delivery_id.in_(ids))
+                if c.dialect.name == "postgresql":
+                    chosen = chosen.with_for_update()
+                for row in c.execute(chosen):
+                    if row.lease_until is not None and row.leased_by != who and row.lease_until > now:
+                        continue
+                    taken[row.delivery_id] = row.begins + 1
+                    slot = Slot(row.supplier, row.dataset, row.period)
+                    events.append(_event("judging", slot, row.delivery_id, who, facts={"begins": row.begins + 1}))
+            if taken:
+                change = sa.update(t.queue).where(t.queue.c.delivery_id == sa.bindparam("this"))
+                change = change.values(begins=sa.bindparam("new"), lease_until=sa.bindparam("until"), leased_by=who)
+                until = now + timedelta(seconds=lease_seconds)
+                c.execute(change, [{"this": this, "new": new, "until": until} for this, new in taken.items()])
+                _append(c, events)
+        return taken
+
+    def renew(self, delivery_ids: Iterable[str], who: str, lease_seconds: float = LEASE_SECONDS) -> None:
+        """Keep in hand for longer what `who` has begun: judging a large file outlasts a lease."""
+        until = _now() + timedelta(seconds=lease_seconds)
+        with self._write() as c:
+            for ids in _chunks(sorted(set(delivery_ids))):
+                own = t.queue.c.delivery_id.in_(ids) & (t.queue.c.leased_by == who)
+                c.execute(sa.update(t.queue).where(own).values(lease_until=until))
+
+    def defer(self, delivery_id: str, why: str, who: str = "judge", again_after_seconds: float = 0) -> None:
+        """Give a delivery back unjudged because the platform, not the file, failed; this begin does not count."""
+        with self._write() as c:
+            row = c.execute(sa.select(t.queue).where(t.queue.c.delivery_id == delivery_id)).one_or_none()
+            if row is None:
+                return
+            rests = again_after_seconds > 0
+            values = {
+                "begins": max(row.begins - 1, 0),
+                "lease_until": _now() + timedelta(seconds=again_after_seconds) if rests else None,
+                # nobody's name, so that the one who gave it back waits as well
+                "leased_by": "" if rests else None,
+            }
+            c.execute(sa.update(t.queue).where(t.queue.c.delivery_id == delivery_id).values(values))
+            _append(c, [_event("deferred", parse_delivery_id(delivery_id).slot, delivery_id, who, why)])
+
+    def record(self, records: Sequence[VerdictRecord], who: str, *, tell: bool = True) -> dict[str, DeliveryState]:
+        """Write verdicts down, all or none: verdict, state, who supersedes whom, end of waiting, outbox.
+
+        An accepted delivery supersedes what the slot served before; it is superseded itself when a newer attempt was
+        accepted earlier. A delivery that was withdrawn meanwhile, is a duplicate, or has its verdict already (and this
+        is no replay) is passed over.
+
+        Args:
+            records: The verdicts, in the order in which they take effect.
+            who: Who judged.
+            tell: False when the caller tells the orchestrator itself, so no outbox line is needed.
+
+        Returns:
+            The state of each delivery now. One that is not in `SERVED` must have no rows in the lake.
+
+        Raises:
+            UnknownDelivery: One of them was never received; then nothing is written.
+        """
+        with self._write() as c:
+            deliveries = {d.delivery_id: d for d in self._chosen(c, [record.delivery_id for record in records])}
+            _lock(c, {d.slot for d in deliveries.values()})
+            histories = _histories(c, {d.slot for d in deliveries.values()})
+            now: dict[str, DeliveryState] = {}
+            new: list[Event] = []
+            verdicts: list[dict[str, Any]] = []
+            lines: list[dict[str, Any]] = []
+            for record in records:
+                delivery = deliveries[record.delivery_id]
+                history = histories[delivery.slot]
+                events = _judged(delivery, record, history, who)
+                for number, event in enumerate(events, start=_NOT_WRITTEN_YET + len(new)):
+                    history.append(Event(id=number, **event))
+                    new.append(history[-1])
+                if events:
+                    verdicts.append(_verdict_row(record, cast(str, events[0]["facts"]["state"])))
+                    body = {key: events[0]["facts"][key] for key in ("state", "rows", "replay")}
+                    lines.append(_outbox_row(record.delivery_id, "judged", body))
+                now[record.delivery_id] = state_of(_of(history, record.delivery_id))
+            _insert(c, t.verdicts, verdicts)
+            _append(c, [_without_id(event) for event in new])
+            for ids in _chunks(list(deliveries)):
+                c.execute(sa.delete(t.queue).where(t.queue.c.delivery_id.in_(ids)))
+            _insert(c, t.outbox, lines if tell else [])
+            # what an earlier delivery of this very batch became by a later one
+            return {delivery: state_of(_of(histories[deliveries[delivery].slot], delivery)) for delivery in now}
+
+    def withdraw(self, delivery_id: str, who: str, why: str) -> bool:
+        """Take a delivery back. If it held its slot, nobody holds it now: earlier attempts stay superseded.
+
+        Returns:
+            Whether this changed anything; False when it was withdrawn before.
+
+        Raises:
+            UnknownDelivery: There is none of this id.
+        """
+        with self._write() as c:
+            delivery = self._chosen(c, [delivery_id])[0]
+            _lock(c, [delivery.slot])
+            state = state_of(_history(c, t.events.c.delivery_id == delivery_id))
+            if state == "withdrawn":
+                return False
+            _append(c, [_event("withdrawn", delivery.slot, delivery_id, who, why, {"was": state})])
+            c.execute(sa.delete(t.queue).where(t.queue.c.delivery_id == delivery_id))
+            _insert(c, t.outbox, [_outbox_row(delivery_id, "withdrawn", {"why": why, "was": state})])
+        return True
+
+    def overdue(self, slot: Slot, due: datetime, who: str = "calendar") -> bool:
+        """Note that a slot's deadline passed; once per slot and deadline. Returns whether it is news."""
+        fact = due.astimezone(UTC).isoformat()
+        with self._write() as c:
+            _lock(c, [slot])
+            told = _history(c, _is(t.events, slot) & (t.events.c.kind == "overdue"))
+            if any(event.facts.get("due") == fact for event in told):
+                return False
+            _append(c, [_event("overdue", slot, None, who, facts={"due": fact})])
+        return True
+
+    # --- what is known ---
+
+    def deliveries(
+        self,
+        supplier: str | None = None,
+        dataset: str | None = None,
+        period: str | None = None,
+        state: str | None = None,
+    ) -> list[DeliveryView]:
+        """Deliveries with what became of them, in the order they came in."""
+        given = {"supplier": supplier, "dataset": dataset, "period": period}
+        wanted = {name: value for name, value in given.items() if value is not None}
+        with self._engine.connect() as c:
+            views = _views(c, wanted)
+        return [view for view in views if state is None or view.state == state]
+
+    def delivery(self, delivery_id: str) -> DeliveryView:
+        """One delivery with what became of it.
+
+        Raises:
+            UnknownDelivery: There is none of this id.
+        """
+        with self._engine.connect() as c:
+            for view in _views(c, {"delivery_id": delivery_id}):
+                return view
+        raise UnknownDelivery(delivery_id)
+
+    def accepted_of(self, slot: Slot) -> DeliveryView | None:
+        """The delivery that holds the slot: whose rows (or "nothing to report") are served."""
+        with self._engine.connect() as c:
+            views = _views(c, asdict(slot))
+        return next((view for view in reversed(_by_attempt(views)) if view.state in SERVED), None)
+
+    def newest_accepted(self, slots: Iterable[Slot]) -> dict[Slot, int]:
+        """The highest attempt ever accepted per slot and not withdrawn, superseded ones included; 0 for none.
+
+        An attempt below it must not replace the slot's rows any more.
+        """
+        with self._engine.connect() as c:
+            histories = _histories(c, set(slots))
+        return {slot: _newest_accepted(history) for slot, history in histories.items()}
+
+    def verdict(self, delivery_id: str) -> dict[str, Any] | None:
+        """The body of the last verdict; None while there is none."""
+        last = sa.select(t.verdicts.c.body).where(t.verdicts.c.delivery_id == delivery_id)
+        with self._engine.connect() as c:
+            return cast(dict[str, Any] | None, c.execute(last.order_by(t.verdicts.c.id.desc()).limit(1)).scalar())
+
+    def history(self, target: str | Slot) -> list[Event]:
+        """All that happened to a delivery (by id) or a slot (by name or as such), in order.
+
+        Raises:
+            ValueError: The text is neither.
+        """
+        if isinstance(target, str):
+            try:
+                parse_delivery_id(target)
+            except ValueError:
+                target = parse_slot(target)
+        where = t.events.c.delivery_id == target if isinstance(target, str) else _is(t.events, target)
+        with self._engine.connect() as c:
+            return _history(c, where)
+
+    def slot(self, slot: Slot, *, due: datetime | None = None, now: datetime | None = None) -> SlotState:
+        """How one slot stands; see `states.slot_state`."""
+        return slot_state(self.history(slot), due=due, now=now)
+
+    def slots(self, due: Mapping[Slot, datetime | None], now: datetime) -> dict[Slot, SlotState]:
+        """How slots stand: those asked for, owed by the times given, and all others that anything happened to."""
+        histories: dict[Slot, list[Event]] = defaultdict(list)
+        with self._engine.connect() as c:
+            for event in _history(c, sa.true()):
+                histories[Slot(event.supplier, event.dataset, event.period)].append(event)
+        owed = {slot: due.get(slot) for slot in (*due, *histories)}
+        return {
+            slot: slot_state(histories.get(slot, []), due=until, now=now if until else None)
+            for slot, until in owed.items()
+        }
+
+    # --- what is to be told ---
+
+    def unreported(self, limit: int = 25) -> list[OutboxEntry]:
+        """What the orchestrator is to be told next, oldest first, a slot at most once."""
+        d = t.deliveries.c
+        place = sa.func.row_number().over(partition_by=(d.supplier, d.dataset, d.period), order_by=t.outbox.c.id)
+        open_ones = (
+            sa.select(t.outbox, d.supplier, d.dataset, d.period, place.label("place"))
+            .join(t.deliveries, d.delivery_id == t.outbox.c.delivery_id)
+            .where(t.outbox.c.reported_at.is_(None))
+            .subquery()
+        )
+        columns = [column for column in open_ones.c if column.name not in ("place", "reported_at")]
+        chosen = sa.select(*columns).where(open_ones.c.place == 1).order_by(open_ones.c.id).limit(limit)
+        with self._engine.connect() as c:
+            return [OutboxEntry(**row._mapping) for row in c.execute(chosen)]
+
+    def reported(self, ids: Iterable[int]) -> None:
+        """Tick entries off; safe to repeat."""
+        with self._write() as c:
+            for some in _chunks(sorted(set(ids))):
+                open_ones = t.outbox.c.id.in_(some) & t.outbox.c.reported_at.is_(None)
+                c.execute(sa.update(t.outbox).where(open_ones).values(reported_at=_now()))
+
+    # --- sources that are pulled ---
+
+    def source_state(self, source_id: str) -> SourceState | None:
+        """What was last fetched from there; None before the first time."""
+        with self._engine.connect() as c:
+            row = c.execute(sa.select(t.sources).where(t.sources.c.source_id == source_id)).one_or_none()
+        return SourceState(**row._mapping) if row else None
+
+    def keep_source_state(self, state: SourceState) -> None:
+        """Remember what was fetched, instead of what was remembered before."""
+        with self._write() as c:
+            c.execute(sa.delete(t.sources).where(t.sources.c.source_id == state.source_id))
+            c.execute(sa.insert(t.sources), asdict(state))
+
+    # --- repair ---
+
+    def rebuild_queue(self) -> int:
+        """Make the queue anew from the events, with nothing in anybody's hands. Returns how much is waiting."""
+        with self._write() as c:
+            c.execute(sa.delete(t.queue))
+            own: dict[str, list[Event]] = defaultdict(list)
+            for event in _history(c, t.events.c.delivery_id.is_not(None)):
+                own[cast(str, event.delivery_id)].append(event)
+            waiting = [delivery for delivery, events in own.items() if state_of(events) in WAITING]
+            _enqueue(c, self._chosen(c, waiting), {delivery: _begins(own[delivery]) for delivery in waiting})
+        return len(waiting)
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        with self._writing.begin() as connection:
+            yield connection
+
+    def _chosen(self, c: sa.Connection, ids: Sequence[str]) -> list[Delivery]:
+        found: dict[str, Delivery] = {}
+        for some in _chunks(ids):
+            chosen = sa.select(t.deliveries).where(t.deliveries.c.delivery_id.in_(some))
+            found.update((delivery.delivery_id, delivery) for delivery in _rows(c, chosen))
+        if missing := [this for this in ids if this not in found]:
+            raise UnknownDelivery(*missing)
+        return [found[this] for this in dict.fromkeys(ids)]
+
+
+def shard_key(supplier: str) -> int:
+    """A number that stays the same for a supplier, for sharing work out."""
+    return zlib.crc32(supplier.encode())
+
+
+def _judged(delivery: Delivery, record: VerdictRecord, history: list[Event], who: str) -> list[dict[str, Any]]:
+    """The events a verdict brings about, the `judged` one first; none if it changes nothing."""
+    states = states_of(history)
+    own = _of(history, delivery.delivery_id)
+    was_judged = any(event.kind == "judged" for event in own)
+    if states[delivery.delivery_id] in ("withdrawn", "duplicate") or (was_judged and not record.replay):
+        return []
+    state = "nothing_to_report" if delivery.nothing_to_report and record.state in SERVED else record.state
+    facts = {
+        "state": state,
+        "rows": dict(record.rows),
+        "replay": record.replay,
+        "contract": record.contract_version,
+        "dialect": record.dialect_version,
+        "mappings": record.mapping_version,
+    }
+    events = [_event("judged", delivery.slot, delivery.delivery_id, who, facts=facts)]
+    if state not in SERVED:
+        return events
+    others = {parse_delivery_id(other).attempt: other for other in states if other != delivery.delivery_id}
+    newer = [a for a in others if a > delivery.attempt and states[others[a]] in {*SERVED, "superseded"}]
+    if newer:
+        by = {"by": others[max(newer)]}
+        return [*events, _event("superseded", delivery.slot, delivery.delivery_id, who, facts=by)]
+    by = {"by": delivery.delivery_id}
+    older = [other for _, other in sorted(others.items()) if states[other] in SERVED]
+    return events + [_event("superseded", delivery.slot, other, who, facts=by) for other in older]
+
+
+def _newest_accepted(history: list[Event]) -> int:
+    states = states_of(history)
+    accepted = (delivery for delivery, state in states.items() if state in {*SERVED, "superseded"})
+    return max((parse_delivery_id(delivery).attempt for delivery in accepted), default=0)
+
+
+def _same_bytes(c: sa.Connection, earlier: list[Delivery], sha256: str, nothing_to_report: bool) -> str | None:
+    last = next((d for d in reversed(earlier) if d.duplicate_of is None), None)
+    if last is None or (last.sha256, last.nothing_to_report) != (sha256, nothing_to_report):
+        return None
+    state = state_of(_history(c, t.events.c.delivery_id == last.delivery_id))
+    return None if state == "withdrawn" else last.delivery_id
+
+
+def _begins(events: list[Event]) -> int:
+    begins = 0
+    for event in events:
+        if event.kind == "judging":
+            begins += 1
+        elif event.kind == "deferred":
+            begins = max(begins - 1, 0)
+    return begins
+
+
+def _views(c: sa.Connection, wanted: Mapping[str, str]) -> list[DeliveryView]:
+    """Three questions whatever the number of deliveries: what came in, what happened, what was said last."""
+    d, v = t.deliveries.c, t.verdicts.c
+    rows = c.execute(sa.select(t.deliveries).where(_equal(d, wanted)).order_by(d.received_at, d.delivery_id)).all()
+    states = states_of(_history(c, _equal(t.events.c, wanted)))
+    last = sa.select(sa.func.max(v.id)).group_by(v.delivery_id)
+    if "delivery_id" in wanted:
+        last = last.where(v.delivery_id == wanted["delivery_id"])
+    elif wanted:
+        last = last.where(v.delivery_id.in_(sa.select(d.delivery_id).where(_equal(d, wanted))))
+    columns = [column for column in v if column.name not in ("id", "body", "replay")]
+    verdicts = {row.delivery_id: row for row in c.execute(sa.select(*columns).where(v.id.in_(last)))}
+    return [_view(row, states[row.delivery_id], verdicts.get(row.delivery_id)) for row in rows]
+
+
+def _view(row: sa.Row[Any], state: DeliveryState, verdict: sa.Row[Any] | None) -> DeliveryView:
+    if verdict is None:
+        return DeliveryView(**row._mapping, state=state)
+    return DeliveryView(
+        **row._mapping,
+        state=state,
+        verdict_state=verdict.state,
+        judged_at=verdict.judged_at,
+        rows={name: verdict._mapping[name] for name in ROW_COUNTS},
+        contract_version=verdict.contract_version,
+        dialect_version=verdict.dialect_version,
+        mapping_version=verdict.mapping_version,
+    )
+
+
+def _by_attempt(views: list[DeliveryView]) -> list[DeliveryView]:
+    return sorted(views, key=lambda view: view.attempt)
+
+
+def _histories(c: sa.Connection, slots: set[Slot]) -> dict[Slot, list[Event]]:
+    histories: dict[Slot, list[Event]] = {slot: [] for slot in slots}
+    e = t.events.c
+    for some in _chunks(sorted(slots)):
+        these = sa.tuple_(e.supplier, e.dataset, e.period).in_([(s.supplier, s.dataset, s.period) for s in some])
+        for event in _history(c, these):
+            histories[Slot(event.supplier, event.dataset, event.period)].append(event)
+    return histories
+
+
+def _history(c: sa.Connection, where: sa.ColumnElement[bool]) -> list[Event]:
+    chosen = sa.select(t.events).where(where).order_by(t.events.c.id)
+    return [Event(*cast(tuple[Any, ...], row)) for row in c.execute(chosen)]
+
+
+def _of(history: list[Event], delivery: str) -> list[Event]:
+    return [event for event in history if event.delivery_id == delivery]
+
+
+def _event(
+    kind: str,
+    slot: Slot,
+    delivery: str | None,
+    who: str,
+    why: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+    at: datetime | None = None,
+) -> dict[str, Any]:
+    return {
+        "at": at or _now(),
+        "kind": kind,
+        **asdict(slot),
+        "delivery_id": delivery,
+        "who": who,
+        "why": why,
+        "facts": dict(facts or {}),
+    }
+
+
+def _without_id(event: Event) -> dict[str, Any]:
+    values = asdict(event)
+    del values["id"]
+    return values
+
+
+def _append(c: sa.Connection, events: list[dict[str, Any]]) -> None:
+    _insert(c, t.events, events)
+
+
+def _insert(c: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    # an empty list would insert a row of defaults
+    if rows:
+        c.execute(sa.insert(table), rows)
+
+
+def _enqueue(c: sa.Connection, deliveries: Iterable[Delivery], begins: Mapping[str, int]) -> None:
+    rows = [
+        {
+            "delivery_id": d.delivery_id,
+            "supplier": d.supplier,
+            "dataset": d.dataset,
+            "period": d.period,
+            "attempt": d.attempt,
+            "shard": shard_key(d.supplier),
+            "received_at": d.received_at,
+            "begins": begins.get(d.delivery_id, 0),
+        }
+        for d in deliveries
+    ]
+    _insert(c, t.queue, rows)
+
+
+def _verdict_row(record: VerdictRecord, state: str) -> dict[str, Any]:
+    return {
+        "delivery_id": record.delivery_id,
+        "judged_at": record.judged_at,
+        "state": state,
+        **record.rows,
+        "contract_version": record.contract_version,
+        "dialect_version": record.dialect_version,
+        "mapping_version": record.mapping_version,
+        "body": dict(record.body),
+        "replay": record.replay,
+    }
+
+
+def _outbox_row(delivery: str, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"delivery_id": delivery, "kind": kind, "body": dict(body), "created_at": _now()}
+
+
+def _settle(c: sa.Connection, arrival_id: int, **values: str | None) -> None:
+    c.execute(sa.update(t.arrivals).where(t.arrivals.c.id == arrival_id).values(values))
+
+
+def _delivery_of_arrival(c: sa.Connection, arrival_id: int) -> Delivery | None:
+    a, d = t.arrivals, t.deliveries
+    chosen = sa.select(d).join(a, a.c.delivery_id == d.c.delivery_id).where(a.c.id == arrival_id)
+    found = _rows(c, chosen)
+    return found[0] if found else None
+
+
+def _rows(c: sa.Connection, chosen: sa.Select[Any]) -> list[Delivery]:
+    return [Delivery(**row._mapping) for row in c.execute(chosen)]
+
+
+def _is(table: sa.Table, slot: Slot) -> sa.ColumnElement[bool]:
+    return _equal(table.c, asdict(slot))
+
+
+def _equal(columns: Any, wanted: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    return sa.and_(sa.true(), *(columns[name] == value for name, value in wanted.items()))
+
+
+def _lock(c: sa.Connection, slots: Iterable[Slot]) -> None:
+    """Let nobody else change these slots until the end of the transaction. In SQLite there is one writer anyway."""
+    if c.dialect.name == "postgresql":
+        for slot in sorted(slots):  # everybody in the same order, so that nobody waits in a circle
+            c.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(str(slot), 0))))
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
+
+
+def _for_people(file_name: str) -> str:
+    """A file's name as it may be shown: no control characters, no bytes that are no text, not endless."""
+    text = file_name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)[:255]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
