@@ -1,0 +1,157 @@
+"""What a supplier gets back: a receipt at arrival, and a receipt with the verdict, as JSON, HTML and XLSX.
+
+Here is the door and what goes in; one module per form lies beside it. The words come from `quality.messages`, the
+outcome from `quality.verdict`. Everything shown was sent by someone else and is hostile until it is escaped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from quality.verdict import Verdict
+
+#: Names that may become file names; delivery ids are of this shape, whatever else arrives is hashed.
+_FILE_STEM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,180}")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What the receipt must know beside the verdict.
+
+    Attributes:
+        supplier_name: The supplier's name for people.
+        dataset_title: The dataset's title, `{"de": …, "en": …}`.
+        file_name: The file's name as sent; shown, never used as a path.
+        sha256: Of the bytes as sent.
+        size: Of the bytes as sent, in bytes.
+        received_at: When the bytes were safe, UTC.
+        due_on: Last day of the slot's calendar, where there is one.
+        source: The bytes as sent (local file), to mark the supplier's own workbook.
+        format: `csv`, `xlsx`, `mscons` or `fixed_width`.
+        landed: Parquet: `delivered_row`, `delivered_line`, `delivered_sheet`, `ignored_by`, then text cells under the
+            delivered column names.
+        marks: Parquet, one line per broken place: `delivered_line` BIGINT, `delivered_sheet` VARCHAR, `column` VARCHAR
+            (the sender's column name, or null for the whole row), `rule`, `severity`, `value`, `row_state` VARCHAR
+            (`quarantined` or `accepted_with_warning`).
+        synthetic: Figures invented for a demonstration; every form of the receipt says so.
+    """
+
+    supplier_name: str
+    dataset_title: Mapping[str, str]
+    file_name: str
+    sha256: str
+    size: int
+    received_at: datetime
+    due_on: date | None
+    source: Path | None
+    format: str | None
+    landed: Path | None
+    marks: Path | None
+    synthetic: bool = False
+
+
+@dataclass(frozen=True)
+class ReceiptFiles:
+    """Where the forms of one receipt were written; no workbook where there is nothing to mend."""
+
+    json: Path
+    html: Path
+    xlsx: Path | None
+
+
+def receipt_document(verdict: Verdict, sent: Sent, files: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """The receipt as plain data, ready for JSON: the interface that suppliers' scripts build on.
+
+    Args:
+        verdict: What became of the delivery.
+        sent: What is known beside it.
+        files: Names under `receipt`; by default the names `write_receipt` gives, with a workbook where there are marks.
+
+    Returns:
+        `delivery, supplier, dataset, period, attempt, sha256, state, rows, findings, changes, receipt`, then what may
+        grow: `summary`, `todo`, `supplier_name`, `dataset_title`, `file_name`, `size`, `received_at`, `due_on`, `judged_at`,
+        `versions`, `synthetic`. Findings come worst first.
+    """
+    from quality.receipt.json import document
+
+    if files is None:
+        stem = receipt_stem(verdict.delivery)
+        workbook = f"{stem}.xlsx" if sent.marks is not None and sent.marks.exists() else None
+        files = {"json": f"{stem}.json", "html": f"{stem}.html", "xlsx": workbook}
+    return document(verdict, sent, files)
+
+
+def write_receipt(verdict: Verdict, sent: Sent, folder: Path) -> ReceiptFiles:
+    """Write the receipt of a verdict into `folder` as `<delivery>.quittung.json`, `.html` and, if of use, `.xlsx`.
+
+    Every file appears whole or not at all, and writing again replaces it. The JSON is written last: where it is, the
+    others are.
+    """
+    from quality.receipt import html, json, xlsx
+
+    stem = receipt_stem(verdict.delivery)
+    to = ReceiptFiles(folder / f"{stem}.json", folder / f"{stem}.html", folder / f"{stem}.xlsx")
+    folder.mkdir(parents=True, exist_ok=True)
+    assert to.xlsx is not None
+    workbook = xlsx.write(verdict, sent, to.xlsx)
+    names = {"json": to.json.name, "html": to.html.name, "xlsx": to.xlsx.name if workbook else None}
+    document = receipt_document(verdict, sent, names)
+    with replaced(to.html) as path:
+        path.write_text(html.receipt(document, line_word=json.line_word(sent.format)), encoding="utf-8")
+    with replaced(to.json) as path:
+        path.write_text(json.dumps(document), encoding="utf-8")
+    if workbook is None:
+        # an earlier verdict on the same delivery may have left one behind
+        to.xlsx.unlink(missing_ok=True)
+    return ReceiptFiles(to.json, to.html, workbook)
+
+
+def write_arrival(document: Mapping[str, Any], folder: Path) -> ReceiptFiles:
+    """Write receipt 1, "we have your file", as `<delivery>.eingang.json` and `.html`.
+
+    Args:
+        document: `delivery, supplier, supplier_name, dataset, dataset_title, period, attempt, file_name, size, sha256,
+            received_at` (ISO 8601), `state` (`received`, `duplicate`, `nothing_to_report`, `unassigned`), `reason`,
+            `duplicate_of`; what is not known may be None or missing.
+        folder: Where the supplier's receipts lie.
+    """
+    from quality.receipt import html, json
+
+    told = json.arrival(document)
+    stem = _safe(str(document.get("delivery") or document.get("sha256") or "")) + ".eingang"
+    to = ReceiptFiles(folder / f"{stem}.json", folder / f"{stem}.html", None)
+    told["receipt"] = {"json": to.json.name, "html": to.html.name, "xlsx": None}
+    folder.mkdir(parents=True, exist_ok=True)
+    with replaced(to.html) as path:
+        path.write_text(html.arrival(told), encoding="utf-8")
+    with replaced(to.json) as path:
+        path.write_text(json.dumps(told), encoding="utf-8")
+    return to
+
+
+def receipt_stem(delivery: str) -> str:
+    """File name of a delivery's receipt without the ending."""
+    return _safe(delivery) + ".quittung"
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a name to write to that becomes `path` in one step when the block ends well, and vanishes otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _safe(name: str) -> str:
+    return name if _FILE_STEM.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:16]
