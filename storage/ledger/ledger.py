@@ -134,7 +134,7 @@ class VerdictRecord:
 
 @dataclass(frozen=True)
 class OutboxEntry:
-    """What the orchestrator has not been told: kind `judged` (`{state, rows, replay}`) or `withdrawn` (`{why, was}`)."""
+    """What the orchestrator was not told yet: kind `judged` (`{state, rows, replay}`) or `withdrawn` (`{why, was}`)."""
 
     id: int
     delivery_id: str

@@ -62,8 +62,8 @@ class Event:
     """One thing that happened, as written in the ledger; `id` grows in the order of happening.
 
     `facts` by kind: received `{attempt, sha256, size, file_name, origin, nothing_to_report, synthetic}`,
-    duplicate `{of}`, judging `{begins}`, withdrawn `{was}`, judged `{state, rows, replay, contract, dialect, mappings}`, superseded `{by}`,
-    overdue `{due}` (ISO). Only `overdue` belongs to a slot without a delivery.
+    duplicate `{of}`, judging `{begins}`, judged `{state, rows, replay, contract, dialect, mappings}`,
+    superseded `{by}`, withdrawn `{was}`, overdue `{due}` (ISO). Only `overdue` belongs to a slot without a delivery.
     """
 
     id: int
