@@ -8,26 +8,30 @@ in `storage.readers.csv_fast`.
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from storage.readers.base import FormatSpec, Landed, Note, Unreadable
 from storage.readers.csv_fast import SMALLEST, land_fast
-from storage.readers.landing import Landing, joined_header, joined_units, unique_names
-from storage.readers.sniff import CHUNK, DELIMITERS, delimiter_of, kind_of, matches, text_of, wrong_kind
+from storage.readers.landing import (
+    BLANK,
+    hits,
+    is_blank,
+    joined_header,
+    joined_units,
+    land_records,
+    lines_near,
+    unique_names,
+)
+from storage.readers.sniff import CHUNK, DELIMITERS, delimiter_of, kind_of, text_of, wrong_kind
 
 MAX_COLUMNS = 16_384
 MAX_CELL = 1024 * 1024
 MAX_LINE = 16 * 1024 * 1024
 #: Characters of the head that are looked at for delimiter and header.
 SAMPLE = 256 * 1024
-#: How far a header is looked for around the agreed line.
-HEADER_REACH = 10
-#: Blank to a person: white space, no-break space, and the end-of-file mark of DOS programs.
-BLANK = " \t\x0b\x0c\u00a0\x1a\r\n"
 #: A line no text file holds (NUL was refused before); it shows whether the last quote was closed.
 _END = "\x00"
 
@@ -52,10 +56,6 @@ class Layout:
     notes: tuple[Note, ...]
 
 
-class _Wider(Exception):
-    """A record has more cells than the table has columns so far."""
-
-
 def read(source: Path, spec: FormatSpec, to: Path, *, name: str) -> Landed:
     """Land a CSV file; see `storage.readers.base.read`.
 
@@ -65,7 +65,7 @@ def read(source: Path, spec: FormatSpec, to: Path, *, name: str) -> Landed:
     kind = kind_of(source)
     if kind.word != "text":
         raise wrong_kind(kind, "a CSV file")
-    _refuse_endless_lines(source)
+    refuse_endless_lines(source)
     layout = layout_of(source, spec)
     if source.stat().st_size >= SMALLEST:
         landed = land_fast(source, spec, to, layout, blank=BLANK, longest=MAX_CELL)
@@ -112,23 +112,16 @@ def layout_of(source: Path, spec: FormatSpec) -> Layout:
 
 
 def land_exactly(source: Path, spec: FormatSpec, to: Path, layout: Layout) -> Landed:
-    """The exact path: any quoting, ragged lines, footnotes; about 300,000 lines of five cells a second.
-
-    A record wider than all before is rare, and Parquet fixes its columns at the start: then the widest is looked up
-    and the file read again.
-    """
-    width = len(layout.columns)
-    while True:
-        columns = unique_names([*layout.columns, *([""] * (width - len(layout.columns)))])
-        try:
-            with Landing(to, columns) as landing:
-                ragged = _land_body(source, spec, layout, width, landing)
-        except _Wider:
-            body = Records(source, layout.encoding, layout.delimiter, layout.quote, layout.body_line)
-            width = max(_filled(cells) for _, cells in body)
-            continue
-        units = (*layout.units, *([""] * (width - len(layout.columns))))
-        return Landed(to, columns, units, landing.rows, (*layout.notes, *ragged))
+    """The exact path: any quoting, ragged lines, footnotes; about 300,000 lines of five cells a second."""
+    landed = land_records(
+        lambda: Records(source, layout.encoding, layout.delimiter, layout.quote, layout.body_line),
+        to,
+        layout.columns,
+        layout.units,
+        stop_at=spec.stop_at,
+        short_is_ragged=True,
+    )
+    return replace(landed, notes=(*layout.notes, *landed.notes))
 
 
 class Records:
@@ -189,76 +182,23 @@ class Records:
                 raise Unreadable("file.unreadable", expected=f"text in {encoding}", found=str(error)) from error
 
 
-def is_blank(cells: Sequence[str]) -> bool:
-    """Whether a record shows nothing to a person."""
-    return not any(cell and cell.strip(BLANK) for cell in cells)
-
-
-def _land_body(source: Path, spec: FormatSpec, layout: Layout, width: int, landing: Landing) -> tuple[Note, ...]:
-    """Add every record to the table.
-
-    Raises:
-        _Wider: A record has text beyond `width` columns.
-    """
-    agreed = len(layout.columns)
-    stop = re.compile(spec.stop_at) if spec.stop_at else None
-    in_footnotes = False
-    uneven, first_uneven, found = 0, None, 0
-    for line, cells in Records(source, layout.encoding, layout.delimiter, layout.quote, layout.body_line):
-        if not cells or (not cells[0].strip(BLANK) and is_blank(cells)):
-            continue
-        if stop is not None and not in_footnotes:
-            in_footnotes = stop.search(next(cell for cell in cells if cell.strip(BLANK))) is not None
-        if len(cells) > width:
-            if _filled(cells) > width:
-                raise _Wider
-            cells = cells[:width]
-        if in_footnotes:
-            landing.add(line, cells, ignored_by="rows.footnote")
-            continue
-        landing.add(line, cells)
-        if len(cells) != agreed and not len(cells) > agreed >= _filled(cells):
-            if not uneven:
-                first_uneven, found = line, len(cells)
-            uneven += 1
-    if not uneven:
-        return ()
-    facts = {"rows": uneven, "expected": agreed, "found": found}
-    return (Note("columns.ragged", "warning", facts, line=first_uneven),)
-
-
-def _filled(cells: Sequence[str]) -> int:
-    """Number of cells up to the last that is not empty: trailing delimiters add no columns."""
-    count = len(cells)
-    while count and not cells[count - 1]:
-        count -= 1
-    return count
-
-
 def _head_of(sample: Sequence[str], spec: FormatSpec) -> tuple[str, int, list[Note]]:
     """Delimiter, line of the header, and how they differ from the agreement."""
     first_text = next((at for at, line in enumerate(sample, start=1) if line.strip(BLANK)), 1)
     agreed = spec.header.row or first_text
     delimiter = delimiter_of(sample[agreed - 1 : agreed + 200], spec.delimiter, spec.quote)
     line = agreed
-    if spec.expected_columns and spec.header.rows:
-        hits = matches(_names_at(sample, agreed, delimiter, spec), spec.expected_columns)
-        if 2 * hits < len(spec.expected_columns):
-            nearby = sorted(
-                range(max(1, agreed - HEADER_REACH), min(len(sample), agreed + HEADER_REACH) + 1),
-                key=lambda at: abs(at - agreed),
-            )
-            marks = (delimiter, *(mark for mark in DELIMITERS if mark != delimiter))
-            found, at, mark = max(
-                (
-                    (matches(_names_at(sample, at, mark, spec), spec.expected_columns), at, mark)
-                    for mark in marks
-                    for at in nearby
-                ),
-                key=lambda candidate: candidate[0],
-                default=(0, agreed, delimiter),
-            )
-            if found > 2 * hits and 2 * found >= len(spec.expected_columns):
+    expected = spec.expected_columns
+    if expected and spec.header.rows:
+        agreed_hits = hits(_names_at(sample, agreed, delimiter, spec), expected)
+        if 2 * agreed_hits < len(expected):
+            candidates = [
+                (hits(_names_at(sample, at, mark, spec), expected), at, mark)
+                for mark in (delimiter, *DELIMITERS.replace(delimiter, ""))
+                for at in lines_near(agreed, len(sample))
+            ]
+            best, at, mark = max(candidates, key=lambda candidate: candidate[0], default=(0, agreed, delimiter))
+            if best > 2 * agreed_hits and 2 * best >= len(expected):
                 line, delimiter = at, mark
     notes = []
     if spec.delimiter is not None and delimiter != spec.delimiter:
@@ -283,7 +223,7 @@ def _names_at(sample: Sequence[str], line: int, delimiter: str, spec: FormatSpec
     return unique_names(joined_header(head))
 
 
-def _refuse_endless_lines(source: Path) -> None:
+def refuse_endless_lines(source: Path) -> None:
     """Keep a file without line ends from being read into memory as one line."""
     stretch = 0
     with source.open("rb") as file:

@@ -5,17 +5,22 @@ Shared by all readers; what a cell, a line or a header is in one format stays wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.readers.base import PROVENANCE
+from storage.readers.base import PROVENANCE, Landed, Note
 
 #: Cells held before they are written: about 60 MB of Python text for short cells, whatever the number of columns.
 CELLS_PER_BATCH = 400_000
+#: Blank to a person: white space, no-break space, and the end-of-file mark of DOS programs.
+BLANK = " \t\x0b\x0c\u00a0\x1a\r\n"
+#: How far a header is looked for around the agreed line.
+HEADER_REACH = 10
 #: Rows of one Parquet row group at most; the size DuckDB's scans are tuned to.
 ROWS_PER_GROUP = 122_880
 
@@ -57,6 +62,87 @@ def joined_units(lines: Sequence[Sequence[str]], width: int) -> tuple[str, ...]:
     """The units of `width` columns from the lines under the header."""
     padded = [[text.strip() for text in line[:width]] + [""] * (width - len(line)) for line in lines]
     return tuple(" / ".join(line[column] for line in padded if line[column]) for column in range(width))
+
+
+def is_blank(cells: Sequence[str]) -> bool:
+    """Whether a record shows nothing to a person."""
+    return not any(cell and cell.strip(BLANK) for cell in cells)
+
+
+def filled(cells: Sequence[str]) -> int:
+    """Number of cells up to the last that is not empty: trailing delimiters add no columns."""
+    count = len(cells)
+    while count and not cells[count - 1]:
+        count -= 1
+    return count
+
+
+def hits(names: Sequence[str], expected: Sequence[str]) -> int:
+    """How many of the expected column names stand in a line, without regard to case and white space."""
+    there = {"".join(name.split()).casefold() for name in names}
+    return sum("".join(name.split()).casefold() in there for name in expected)
+
+
+def lines_near(agreed: int, last: int) -> list[int]:
+    """The lines a moved header may begin on, the agreed one first and then the nearest."""
+    return sorted(
+        range(max(1, agreed - HEADER_REACH), min(last, agreed + HEADER_REACH) + 1), key=lambda line: abs(line - agreed)
+    )
+
+
+def land_records(
+    records: Callable[[], Iterable[tuple[int, Sequence[str]]]],
+    to: Path,
+    columns: Sequence[str],
+    units: Sequence[str],
+    *,
+    stop_at: str | None,
+    short_is_ragged: bool,
+    sheet: str | None = None,
+) -> Landed:
+    """Land the records under a header: blank ones left out, footnotes marked, extra cells kept.
+
+    Args:
+        records: Gives line and cells of every record after header and units; called again when one turns out wider
+            than all before, because Parquet fixes its columns at the start.
+        columns: What the header gives, as `unique_names` made them.
+        stop_at: See `FormatSpec`.
+        short_is_ragged: Whether a record with fewer cells than the header is worth a note.
+    """
+    stop = re.compile(stop_at) if stop_at else None
+    agreed = width = len(columns)
+    while True:
+        names = unique_names([*columns, *([""] * (width - agreed))])
+        uneven, first_uneven, found = 0, None, 0
+        in_footnotes = wider = False
+        with Landing(to, names) as landing:
+            for line, cells in records():
+                if not cells or (not cells[0].strip(BLANK) and is_blank(cells)):
+                    continue
+                if stop is not None and not in_footnotes:
+                    in_footnotes = stop.search(next(cell for cell in cells if cell.strip(BLANK))) is not None
+                if len(cells) > width:
+                    if filled(cells) > width:
+                        wider = True
+                        break
+                    cells = cells[:width]
+                if in_footnotes:
+                    landing.add(line, cells, sheet=sheet, ignored_by="rows.footnote")
+                    continue
+                landing.add(line, cells, sheet=sheet)
+                short = len(cells) < agreed and short_is_ragged
+                if short or (len(cells) > agreed and filled(cells) > agreed):
+                    if not uneven:
+                        first_uneven, found = line, len(cells) if short else filled(cells)
+                    uneven += 1
+        if wider:
+            width = max(filled(cells) for _, cells in records())
+            continue
+        notes: tuple[Note, ...] = ()
+        if uneven:
+            facts = {"rows": uneven, "expected": agreed, "found": found}
+            notes = (Note("columns.ragged", "warning", facts, line=first_uneven, sheet=sheet),)
+        return Landed(to, names, (*units, *([""] * (width - agreed))), landing.rows, notes)
 
 
 class Landing:

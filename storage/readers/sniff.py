@@ -183,22 +183,12 @@ def delimiter_of(lines: Sequence[str], agreed: str | None, quote: str | None) ->
     return best if scores.get(best) else agreed or ";"
 
 
-def matches(names: Sequence[str], expected: Sequence[str]) -> int:
-    """How many of the expected column names stand in a line, without regard to case and white space."""
-    there = {_plain(name) for name in names}
-    return sum(_plain(name) in there for name in expected)
-
-
 def display(encoding: str) -> str:
     """The name of an encoding that people know it by: `windows-1252` for `cp1252`."""
     name = codecs.lookup(encoding).name
     if re.fullmatch(r"cp125\d", name):
         return name.replace("cp", "windows-")
     return name.replace("iso8859-", "iso-8859-")
-
-
-def _plain(name: str) -> str:
-    return "".join(name.split()).casefold()
 
 
 def _kind(word: str) -> Kind:
