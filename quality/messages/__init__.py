@@ -1,4 +1,4 @@
-"""The words suppliers read: one message catalogue per language, looked up by rule id, filled with the facts of a finding.
+"""The words suppliers read: one message catalogue per language, looked up by rule id, filled with a finding's facts.
 
 The texts are in `<language>/LC_MESSAGES/verbund.po` and are read from there, so editing a text is all it takes. What
 a receipt looks like is next door in `quality.receipt`; which facts a rule hands on is decided where it is judged.
@@ -8,7 +8,8 @@ How a text is found: `<rule>.message`, else `<kind>.message` (for the rules of a
 
 How a text is filled: `{columns}` is replaced by the fact of that name, and a part in square brackets is left out when
 one of its blanks is not known, so a finding with few facts still reads well. Facts may be text, numbers, dates, lists
-of these, or one text per language (`{"de": …, "en": …}`). Names of columns come in quotation marks.
+of these, or one text per language (`{"de": …, "en": …}`). Names of columns come in quotation marks; `limit` is a
+share (0.3 is shown as 30 %); `min_value`, `max_value` and `value_set` of an expectation are `min`, `max` and `values`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from babel import Locale
 from babel.dates import format_date, format_datetime
 from babel.lists import format_list
 from babel.messages.pofile import read_po
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 
 from quality.verdict import Finding
 
@@ -41,6 +42,10 @@ _FOLDER: Final = Path(__file__).parent
 _PLACES: Final = frozenset({"line", "lines", "row", "agreed", "count_of_header"})
 #: Facts that name columns or values as delivered and are read more easily in quotation marks.
 _QUOTED: Final = frozenset({"columns", "sheets", "values", "missing"})
+#: Facts that are shares of one.
+_SHARES: Final = frozenset({"limit", "share"})
+_ALIASES: Final[Mapping[str, str]] = {"min_value": "min", "max_value": "max", "value_set": "values"}
+_MINUTES: Final[Mapping[Language, str]] = {"de": "dd.MM.yyyy, HH:mm 'Uhr'", "en": "d MMM yyyy, HH:mm"}
 _SHOWN: Final = 12
 _BLANK: Final = re.compile(r"\{(\w+)\}")
 _OPTIONAL: Final = re.compile(r"\[([^\[\]]*)\]")
@@ -60,16 +65,27 @@ def remedy(rule: str, facts: Mapping[str, Any], rows: int, language: Language) -
 
 def cell_note(rule: str, facts: Mapping[str, Any], value: str | None, language: Language) -> str:
     """What is wrong at one place, in a few words without a full stop, for a comment or a status column."""
-    known = {**facts, "value": value}
-    return _told(rule, known, 1, language, (".cell",)) or text("unknown.cell", language, {**known, "rule": rule})
+    told = _told(rule, {**facts, "value": value}, 1, language, (".cell",))
+    return told[:1] + told[1:].rstrip(".")
+
+
+def ignored_note(rule: str, language: Language) -> str:
+    """Why a delivered line was left out before judging, in a few words."""
+    key = f"{rule}.cell" if f"{rule}.cell" in _catalogue(language) else "rows.ignored.cell"
+    return text(key, language, {"ignored_by": rule.removeprefix("rows.")})
 
 
 def explain(finding: Finding) -> dict[str, dict[str, str]]:
     """Message and remedy of a finding in every language: `{"message": {"de", "en"}, "remedy": {"de", "en"}}`."""
-    return {
-        "message": {spoken: message(finding.rule, finding.facts, finding.rows, spoken) for spoken in LANGUAGES},
-        "remedy": {spoken: remedy(finding.rule, finding.facts, finding.rows, spoken) for spoken in LANGUAGES},
-    }
+    rule, facts, rows = finding.rule, finding.facts, finding.rows
+    # a contract's rule says how to mend; whether there is anything to mend, only the sender knows
+    undecided = finding.severity == "warning" and rows > 0 and facts.get("kind")
+    told: dict[str, dict[str, str]] = {"message": {}, "remedy": {}}
+    for spoken in LANGUAGES:
+        advice = remedy(rule, facts, rows, spoken)
+        told["message"][spoken] = message(rule, facts, rows, spoken)
+        told["remedy"][spoken] = text("remedy.of_warning", spoken, {"remedy": advice}) if undecided else advice
+    return told
 
 
 def text(key: str, language: Language, facts: Mapping[str, Any] | None = None, count: int = 1) -> str:
@@ -105,6 +121,8 @@ def fact_text(name: str, value: Any, language: Language) -> str | None:
             return fact_text(name, chosen, language)
         case bool():
             return str(value).lower()
+        case int() | float() | Decimal() if name in _SHARES:
+            return format_percent(value, locale=_LOCALES[language], decimal_quantization=False)
         case int() | float() | Decimal():
             return str(value) if name in _PLACES else number(value, language)
         case datetime():
@@ -128,16 +146,17 @@ def number(value: float | Decimal, language: Language) -> str:
 
 
 def moment(at: datetime, language: Language) -> str:
-    """A point in time on the suppliers' clock, to the minute; without a zone it is taken to be on that clock already."""
+    """A point in time on the suppliers' clock, to the minute; one without a zone is taken to be on it already."""
     shown = at if at.tzinfo is None else at.astimezone(_CLOCK)
-    return format_datetime(
-        shown, format="medium", locale=_LOCALES[language], tzinfo=None if at.tzinfo is None else _CLOCK
-    )
+    return format_datetime(shown, _MINUTES[language], locale=_LOCALES[language])
 
 
 def _told(rule: str, facts: Mapping[str, Any], rows: int, language: Language, endings: tuple[str, ...]) -> str:
     catalogue = _catalogue(language)
-    known = {**facts, "rule": rule, "rows": rows}
+    known = {_ALIASES.get(name, name): value for name, value in facts.items()}
+    # a reader counts what it saw before there are rows
+    count = rows or next((facts[name] for name in ("rows", "count") if isinstance(facts.get(name), int)), 0)
+    known |= {"rule": rule, "rows": count}
     columns = facts.get("columns")
     if isinstance(columns, list | tuple):
         known.update(zip(("first", "second"), columns[:2], strict=False))
@@ -145,9 +164,8 @@ def _told(rule: str, facts: Mapping[str, Any], rows: int, language: Language, en
     for field in ("expected", "found"):
         if (kind := facts.get(f"{field}_kind")) and f"kind.{kind}" in catalogue:
             known[field] = text(f"kind.{kind}", language)
-    # files and columns are counted by what is named, everything else by rows
-    counted = columns if rule.startswith("columns.") and not facts.get("rows") else None
-    count = len(counted) if isinstance(counted, list | tuple) else rows
+    if rule.startswith("columns.") and isinstance(columns, list | tuple):
+        count = len(columns)
     for start in (rule, str(facts.get("kind", "")), "unknown"):
         for ending in endings:
             if (key := start + ending) in catalogue and (told := text(key, language, known, count)):
@@ -209,7 +227,7 @@ def _catalogue(language: Language) -> Mapping[str, tuple[str, ...]]:
         catalogue = read_po(file, locale=language, abort_invalid=True)
     return {
         (entry.id if isinstance(entry.id, str) else entry.id[0]): (
-            (entry.string,) if isinstance(entry.string, str) else cast("tuple[str, ...]", tuple(entry.string))
+            (entry.string,) if isinstance(entry.string, str) else tuple(entry.string or ("",))
         )
         for entry in catalogue
         if entry.id

@@ -6,20 +6,14 @@ outcome from `quality.verdict`. Everything shown was sent by someone else and is
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from quality.receipt.files import safe_stem, write_text
 from quality.verdict import Verdict
-
-#: Names that may become file names; delivery ids are of this shape, whatever else arrives is hashed.
-_FILE_STEM: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,180}")
 
 
 @dataclass(frozen=True)
@@ -77,8 +71,8 @@ def receipt_document(verdict: Verdict, sent: Sent, files: Mapping[str, str | Non
 
     Returns:
         `delivery, supplier, dataset, period, attempt, sha256, state, rows, findings, changes, receipt`, then what may
-        grow: `summary`, `todo`, `supplier_name`, `dataset_title`, `file_name`, `size`, `received_at`, `due_on`, `judged_at`,
-        `versions`, `synthetic`. Findings come worst first.
+        grow: `summary`, `todo`, `supplier_name`, `dataset_title`, `file_name`, `size`, `received_at`, `due_on`,
+        `judged_at`, `versions`, `synthetic`. Findings come worst first.
     """
     from quality.receipt.json import document
 
@@ -93,25 +87,22 @@ def write_receipt(verdict: Verdict, sent: Sent, folder: Path) -> ReceiptFiles:
     """Write the receipt of a verdict into `folder` as `<delivery>.quittung.json`, `.html` and, if of use, `.xlsx`.
 
     Every file appears whole or not at all, and writing again replaces it. The JSON is written last: where it is, the
-    others are.
+    others are. A delivery in which no place is marked gets no workbook.
     """
     from quality.receipt import html, json, xlsx
 
-    stem = receipt_stem(verdict.delivery)
-    to = ReceiptFiles(folder / f"{stem}.json", folder / f"{stem}.html", folder / f"{stem}.xlsx")
+    stem = folder / receipt_stem(verdict.delivery)
+    page, data, workbook = (stem.with_name(f"{stem.name}.{ending}") for ending in ("html", "json", "xlsx"))
     folder.mkdir(parents=True, exist_ok=True)
-    assert to.xlsx is not None
-    workbook = xlsx.write(verdict, sent, to.xlsx)
-    names = {"json": to.json.name, "html": to.html.name, "xlsx": to.xlsx.name if workbook else None}
-    document = receipt_document(verdict, sent, names)
-    with replaced(to.html) as path:
-        path.write_text(html.receipt(document, line_word=json.line_word(sent.format)), encoding="utf-8")
-    with replaced(to.json) as path:
-        path.write_text(json.dumps(document), encoding="utf-8")
-    if workbook is None:
+    document = receipt_document(verdict, sent)
+    written = xlsx.write(document, verdict, sent, workbook)
+    if written is None:
         # an earlier verdict on the same delivery may have left one behind
-        to.xlsx.unlink(missing_ok=True)
-    return ReceiptFiles(to.json, to.html, workbook)
+        workbook.unlink(missing_ok=True)
+        document["receipt"]["xlsx"] = None
+    write_text(page, html.receipt(document, line_word=json.line_word(sent.format)))
+    write_text(data, json.dumps(document))
+    return ReceiptFiles(data, page, written)
 
 
 def write_arrival(document: Mapping[str, Any], folder: Path) -> ReceiptFiles:
@@ -126,32 +117,15 @@ def write_arrival(document: Mapping[str, Any], folder: Path) -> ReceiptFiles:
     from quality.receipt import html, json
 
     told = json.arrival(document)
-    stem = _safe(str(document.get("delivery") or document.get("sha256") or "")) + ".eingang"
-    to = ReceiptFiles(folder / f"{stem}.json", folder / f"{stem}.html", None)
-    told["receipt"] = {"json": to.json.name, "html": to.html.name, "xlsx": None}
+    stem = safe_stem(str(document.get("delivery") or document.get("sha256") or "")) + ".eingang"
+    page, data = folder / f"{stem}.html", folder / f"{stem}.json"
+    told["receipt"] = {"json": data.name, "html": page.name, "xlsx": None}
     folder.mkdir(parents=True, exist_ok=True)
-    with replaced(to.html) as path:
-        path.write_text(html.arrival(told), encoding="utf-8")
-    with replaced(to.json) as path:
-        path.write_text(json.dumps(told), encoding="utf-8")
-    return to
+    write_text(page, html.arrival(told))
+    write_text(data, json.dumps(told))
+    return ReceiptFiles(data, page, None)
 
 
 def receipt_stem(delivery: str) -> str:
     """File name of a delivery's receipt without the ending."""
-    return _safe(delivery) + ".quittung"
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[Path]:
-    """Give a name to write to that becomes `path` in one step when the block ends well, and vanishes otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _safe(name: str) -> str:
-    return name if _FILE_STEM.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()[:16]
+    return safe_stem(delivery) + ".quittung"
