@@ -829,8 +829,7 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 def _for_people(file_name: str) -> str:
     """A file's name as it may be shown: no control characters, no bytes that are no text, not endless."""
-    text = file_name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)[:255]
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in file_name[:255])
 
 
 def _now() -> datetime:
