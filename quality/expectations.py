@@ -42,6 +42,8 @@ class Expected:
         kind: One of `KINDS`.
         kwargs: What Great Expectations calls the expectation's arguments. A `regex` is a DuckDB (RE2) pattern that is
             looked for anywhere in the value, as everywhere in Great Expectations: write `^…$` for the whole value.
+            Bounds are numbers, dates, moments, or any of them as text (ISO 8601); a number of more digits than a float
+            keeps is refused. A moment without an offset is taken in the connection's time zone.
             `unexpected_rows` takes `{"condition": "<SQL, true where the row is bad>"}` or
             `{"query": "select … from {batch} …"}`, whose rows are the bad ones. Only `{batch}` is replaced in it; other
             braces stay as they are and are not doubled.
