@@ -140,6 +140,7 @@ def load_contract(path: Path) -> Contract:
         raise Misconfigured(problems)
 
     schema = schemas[0]
+    where: list[int | str]
     fields = [_field(raw) for raw in schema.get("properties") or []]
     names = [f.name for f in fields]
     for index, f in enumerate(fields):

@@ -123,7 +123,8 @@ class Dialect(_Strict):
     thousands: Literal[".", ",", " ", "'"] | None = None
     null: Sequence[str] = ()
     dates: Sequence[str] = ("%Y-%m-%d",)
-    times: Sequence[str] = ("%Y-%m-%dT%H:%M:%S%z",)
+    times: Sequence[str] = ("iso",)
+    """strptime formats of timestamps; `iso` is ISO 8601 with its zone (`2025-03-30T02:00:00+01:00`)."""
     zone: str = "Europe/Berlin"
     booleans: Mapping[str, Sequence[str]] = Field(
         default_factory=lambda: {

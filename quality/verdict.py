@@ -92,7 +92,6 @@ class Changes:
 class Verdict:
     """What became of one delivery."""
 
-
     delivery: str
     supplier: str
     dataset: str

@@ -1,0 +1,575 @@
+"""The desk: where deliveries are taken in, judged, accepted and answered. Warm, and without Dagster.
+
+Order of every step: bytes into the vault, ledger, receipt 1; then judging; then lake, ledger, receipt 2. Each step may
+be repeated after a crash. Who wakes the desk (a folder watch, the command line, an asset) is not its business; the loop
+of the judge process is in `quality.judging`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+
+from quality import calendar
+from quality.assign import Assigned, assign
+from quality.contract import Contract
+from quality.errors import PlatformTrouble
+from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
+from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
+from quality.region import RegionPack, load_pack
+from quality.verdict import Finding, RowCounts, Verdict, Versions
+from storage import lake
+from storage.accepted import AcceptedLake, SlotRows
+from storage.crash import reached
+from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, VerdictRecord
+from storage.objects.local import LocalStore
+from storage.paths import Slot, parse_delivery_id
+from storage.periods import period as read_period
+from storage.settings import Settings, project_root
+from storage.vault import Vault
+
+INBOX = "inbox"
+#: Endings of what we lay beside a supplier's file; such files are never taken as deliveries.
+ANSWERS = (".eingang.html", ".eingang.json", ".quittung.html", ".quittung.json", ".quittung.xlsx")
+#: A file in an inbox folder is taken once it has not changed for so long; it may still be being written.
+SETTLED_SECONDS = 0.3
+
+
+class Refused(ValueError):
+    """A delivery that cannot even be received: nobody of this name, no such dataset, no such period.
+
+    Attributes: `expected` and `found`, for a person.
+    """
+
+    def __init__(self, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(f"expected {expected}, found {found}")
+
+
+class Desk:
+    """Everything a delivery needs, opened as it is needed; one thread, one process.
+
+    Args:
+        settings: Where state lies and which region is served.
+        who: Name under which verdicts are given in the ledger.
+    """
+
+    def __init__(self, settings: Settings, *, who: str = "judge-0") -> None:
+        self.settings, self.who = settings, who
+        self.home = settings.paths.create()
+        self.ledger = Ledger(settings.ledger_url)
+        self.ledger.migrate()
+        self.vault = Vault(LocalStore(self.home.vault, read_only=True))
+        self.inboxes = LocalStore(self.home.inboxes)
+        self._pack: RegionPack | None = None
+        self._pack_stamp: tuple[tuple[str, int], ...] = ()
+
+    # --- what the desk works with ---
+
+    @property
+    def pack(self) -> RegionPack:
+        """The region pack as its files stand now; read again when one of them changed.
+
+        Raises:
+            Misconfigured: The pack has mistakes.
+        """
+        stamp = self._stamp()
+        if self._pack is None or stamp != self._pack_stamp:
+            self._pack = load_region(self.settings)
+            self._pack_stamp = stamp
+            if "bench" in self.__dict__:
+                self.bench.adopt(self._pack)
+                self._ensure_tables(self._pack)
+        return self._pack
+
+    @cached_property
+    def bench(self) -> Bench:
+        connection = lake.connect(self.settings, memory_mb=self.settings.judge_memory_mb)
+        return Bench(connection, self.pack, self.home.work)
+
+    @cached_property
+    def lake(self) -> AcceptedLake:
+        return AcceptedLake(self.settings, self.bench.connection)
+
+    def warm_up(self) -> None:
+        """Open and import everything now, so that the first delivery waits for nothing."""
+        self.bench.expectations.validate  # noqa: B018  # the door is built
+        self._ensure_tables(self.pack)
+        self.bench.connection.execute("create or replace temp table warm as select 1 as one")
+        from quality.expectations import Expected
+
+        self.bench.expectations.validate(
+            "warm", [Expected("warm", "expect_column_values_to_not_be_null", {"column": "one"})]
+        )
+
+    def close(self) -> None:
+        """Give back connections and files."""
+        if "bench" in self.__dict__:
+            self.bench.connection.close()
+        self.ledger.close()
+
+    def _ensure_tables(self, pack: RegionPack) -> None:
+        self.lake.ensure({c.dataset: accepted_columns(c) for c in pack.contracts.values()})
+
+    def _stamp(self) -> tuple[tuple[str, int], ...]:
+        folders = [self.settings.region_dir, contracts_dir(), code_lists_dir()]
+        files = [file for folder in folders for file in folder.rglob("*") if file.suffix in (".yml", ".csv")]
+        return tuple((str(file), file.stat().st_mtime_ns) for file in files)
+
+    # --- taking in ---
+
+    def receive(
+        self, source: Path | BinaryIO, supplier: str, dataset: str, period: str, *, file_name: str, who: str,
+        origin: str = "command", synthetic: bool | None = None,
+    ) -> Delivery:  # fmt: skip
+        """Take in a file: vault, ledger, receipt 1. It is judged later, by whoever works the queue.
+
+        Raises:
+            Refused: There is no such supplier or dataset, or the period is none.
+        """
+        self._known(supplier, dataset, period)
+        kept = self.vault.keep(source, self.settings.max_file_bytes)
+        reached("vault.kept")
+        delivery = self.ledger.receive(
+            supplier, dataset, period, kept.sha256, kept.size, file_name, origin, who,
+            synthetic=self._is_synthetic(supplier, synthetic),
+        )  # fmt: skip
+        reached("ledger.received")
+        self._acknowledge(delivery)
+        return delivery
+
+    def declare_nothing(self, supplier: str, dataset: str, period: str, *, who: str, reason: str) -> Delivery:
+        """Take in a signed "nothing to report" for a slot. What was declared lies in the vault like any file.
+
+        Raises:
+            Refused: There is no such supplier or dataset, the period is none, or the reason is missing.
+        """
+        self._known(supplier, dataset, period)
+        if not reason.strip():
+            raise Refused("a reason why there is nothing to report", "none")
+        declared = {"supplier": supplier, "dataset": dataset, "period": period, "who": who, "reason": reason}
+        file_name = "nothing_to_report.json"
+        with tempfile.TemporaryFile(dir=self.home.work) as file:
+            file.write(json.dumps(declared, ensure_ascii=False, sort_keys=True).encode())
+            file.seek(0)
+            kept = self.vault.keep(file)
+        delivery = self.ledger.receive(
+            supplier, dataset, period, kept.sha256, kept.size, file_name, "command", who,
+            nothing_to_report=True, reason=reason, synthetic=self._is_synthetic(supplier, None),
+        )  # fmt: skip
+        self._acknowledge(delivery)
+        return delivery
+
+    def sweep_inboxes(self) -> int:
+        """Take in every file in an inbox that is not known yet, and finish arrivals a crash left open.
+
+        Returns:
+            How many files were taken in or answered.
+        """
+        taken = 0
+        for arrival in self.ledger.unsettled():
+            taken += self._settle(arrival)
+        for supplier in sorted(self.pack.suppliers):
+            folder = self.home.inbox(supplier)
+            if not folder.is_dir():
+                continue
+            known = self.ledger.known(INBOX, supplier)
+            for info in self.inboxes.list(f"{supplier}/"):
+                key = info.key.removeprefix(f"{supplier}/")
+                if key.endswith(ANSWERS) or _is_temporary(key) or (key, info.version) in known:
+                    continue
+                if time.time() - info.modified_at.timestamp() < SETTLED_SECONDS:
+                    continue
+                with self.inboxes.open(info.key) as file:
+                    kept = self.vault.keep(file, self.settings.max_file_bytes)
+                if self.inboxes.info(info.key).version != info.version:
+                    continue  # still being written; the next sweep meets it whole
+                reached("vault.kept")
+                new = self.ledger.arrive(INBOX, supplier, key, info.version, kept.size, kept.sha256)
+                reached("ledger.arrived")
+                if new is not None:
+                    taken += self._settle(new)
+        return taken
+
+    def _settle(self, arrival: Arrival) -> int:
+        """Turn an arrival into a delivery, or answer why it cannot be one."""
+        name = arrival.key.rsplit("/", 1)[-1]
+        if arrival.supplier not in self.pack.suppliers:
+            return 0
+        told = assign(self.pack, arrival.supplier, arrival.key)
+        if isinstance(told, Assigned):
+            delivery = self.ledger.receive(
+                arrival.supplier, told.dataset, str(told.period), arrival.sha256, arrival.size, name, f"{INBOX}:{arrival.key}",
+                arrival.supplier, synthetic=self._is_synthetic(arrival.supplier, None), arrival_id=arrival.id,
+            )  # fmt: skip
+            reached("ledger.received")
+            self._acknowledge(delivery)
+            return 1
+        document = {
+            "delivery": f"{arrival.supplier}--{arrival.id:08d}",
+            "supplier": arrival.supplier,
+            "supplier_name": self.pack.suppliers[arrival.supplier].name,
+            "file_name": name,
+            "size": arrival.size,
+            "sha256": arrival.sha256,
+            "received_at": arrival.arrived_at.isoformat(),
+            "state": "unassigned",
+            "reason": f"{told.missing}: {', '.join(told.owed)}",
+        }
+        files = write_arrival(document, self.home.receipts(arrival.supplier))
+        self._lay_beside(f"{INBOX}:{arrival.key}", arrival.supplier, files)
+        self.ledger.settle_arrival(arrival.id, problem="file.unassigned")
+        return 1
+
+    def _acknowledge(self, delivery: Delivery) -> None:
+        contract = self.pack.contracts[delivery.dataset]
+        state = "received"
+        if delivery.duplicate_of:
+            state = "duplicate"
+        elif delivery.nothing_to_report:
+            state = "nothing_to_report"
+        document = {
+            "delivery": delivery.delivery_id,
+            "supplier": delivery.supplier,
+            "supplier_name": self.pack.suppliers[delivery.supplier].name,
+            "dataset": delivery.dataset,
+            "dataset_title": dict(contract.title),
+            "period": delivery.period,
+            "attempt": delivery.attempt,
+            "file_name": delivery.file_name,
+            "size": delivery.size,
+            "sha256": delivery.sha256,
+            "received_at": delivery.received_at.isoformat(),
+            "state": state,
+            "reason": delivery.reason,
+            "duplicate_of": delivery.duplicate_of,
+        }
+        files = write_arrival(document, self.home.receipts(delivery.supplier))
+        self._lay_beside(delivery.origin, delivery.supplier, files)
+
+    def _known(self, supplier: str, dataset: str, period: str) -> None:
+        pack = self.pack
+        if supplier not in pack.suppliers:
+            raise Refused(f"a supplier of {pack.region.name} ({', '.join(sorted(pack.suppliers))})", supplier)
+        if dataset not in pack.contracts:
+            raise Refused(f"a dataset ({', '.join(sorted(pack.contracts))})", dataset)
+        try:
+            read_period(period)
+        except ValueError as error:
+            raise Refused("a period like 2024, 2024-Q3, 2024-07 or 2024-07-31", period) from error
+
+    def _is_synthetic(self, supplier: str, said: bool | None) -> bool:
+        return self.pack.suppliers[supplier].synthetic if said is None else said
+
+    # --- judging ---
+
+    def judge(self, delivery: Delivery) -> Judged:
+        """Judge a received delivery from the vault; nothing is stored.
+
+        Raises:
+            PlatformTrouble: The work could not be done.
+        """
+        self._ensure_tables(self.pack)
+        source = None
+        if not delivery.nothing_to_report:
+            source = self.vault.fetch(delivery.sha256, self.home.work)
+        task = Task(
+            delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
+            delivery.sha256, delivery.file_name, source, delivery.nothing_to_report,
+        )  # fmt: skip
+        return judge(
+            self.bench,
+            task,
+            landed_to=self.home.landed(delivery.delivery_id),
+            marks_to=self.home.marks(delivery.delivery_id),
+        )
+
+    def answer(self, batch: Sequence[Judged], *, tell: bool = True, replay: bool = False) -> dict[str, str]:
+        """Store and answer judged deliveries: one lake transaction, one ledger transaction, then receipts.
+
+        A batch the lake refuses is tried again one by one; what is refused alone is put back and tried later.
+
+        Args:
+            batch: Judged deliveries; a slot at most once.
+            tell: Put a line for the orchestrator into the outbox.
+            replay: The deliveries have verdicts already, and these replace them.
+
+        Returns:
+            State of each delivery that has its verdict now.
+        """
+        if not batch:
+            return {}
+        try:
+            states = self._store(batch, tell=tell, replay=replay)
+        except duckdb.Error as error:
+            if len(batch) == 1:
+                self.ledger.defer(batch[0].task.delivery, str(error), self.who, again_after_seconds=5)
+                return {}
+            states = {}
+            for judged in batch:
+                states |= self.answer([judged], tell=tell, replay=replay)
+            return states
+        reached("ledger.recorded")
+        for judged in batch:
+            self._tell_supplier(judged)
+        return states
+
+    def _store(self, batch: Sequence[Judged], *, tell: bool, replay: bool) -> dict[str, str]:
+        with lake.writing(self.settings, "accepted"):
+            slots = {judged.task.delivery: parse_delivery_id(judged.task.delivery).slot for judged in batch}
+            newest = self.ledger.newest_accepted(slots.values())
+            rows = [
+                SlotRows(
+                    slots[j.task.delivery], j.task.delivery, j.task.attempt, j.accepted, j.quarantined,
+                    replaces=j.verdict.state != "rejected" and j.task.attempt >= newest.get(slots[j.task.delivery], 0),
+                    again=True,
+                )
+                for j in batch
+            ]  # fmt: skip
+            withdrawn = self._withdrawn(slots) if replay else set()
+            stored = [r for r in rows if r.replaces and r.delivery not in withdrawn]
+            if replay:
+                stored += self._emptied(rows, batch)
+            if stored:
+                reached("lake.before")
+                self.lake.replace(stored)
+            reached("lake.committed")
+            return dict(self.ledger.record([_record(j, replay) for j in batch], self.who, tell=tell))
+
+    def _withdrawn(self, slots: Mapping[str, Slot]) -> set[str]:
+        return {delivery for delivery in slots if self.ledger.delivery(delivery).state == "withdrawn"}
+
+    def _emptied(self, rows: Sequence[SlotRows], batch: Sequence[Judged]) -> list[SlotRows]:
+        """A replay that rejects the delivery now served takes its rows out again."""
+        emptied = []
+        for r, judged in zip(rows, batch, strict=True):
+            served = self.ledger.accepted_of(r.slot)
+            if judged.verdict.state == "rejected" and served is not None and served.delivery_id == r.delivery:
+                emptied.append(replace(r, rows=None, quarantined=None, replaces=True))
+        return emptied
+
+    def _tell_supplier(self, judged: Judged) -> None:
+        delivery = self.ledger.delivery(judged.task.delivery)
+        files = write_receipt(judged.verdict, self._sent(delivery, judged), self.home.receipts(delivery.supplier))
+        self._lay_beside(delivery.origin, delivery.supplier, files)
+        reached("receipt.written")
+        self.bench.forget(judged)
+
+    def _sent(self, delivery: Delivery, judged: Judged) -> Sent:
+        contract = self.pack.contracts.get(delivery.dataset)
+        due = None
+        if contract is not None:
+            due = calendar.due_on(contract, read_period(delivery.period), self.pack.region.land)
+        return Sent(
+            supplier_name=self.pack.suppliers[delivery.supplier].name,
+            dataset_title=contract.title if contract else {},
+            file_name=delivery.file_name, sha256=delivery.sha256, size=delivery.size, received_at=delivery.received_at,
+            due_on=due, source=judged.task.source, format=judged.format, landed=judged.landed, marks=judged.marks,
+            synthetic=delivery.synthetic,
+        )  # fmt: skip
+
+    def rejudge(self, delivery_id: str, *, tell: bool = True) -> Judged:
+        """Judge a delivery again from the vault and store what comes out: re-run, backfill and replay.
+
+        Raises:
+            PlatformTrouble: The work could not be done, or the lake refused it; nothing was changed.
+        """
+        delivery = self.ledger.delivery(delivery_id)
+        judged = self.judge(delivery)
+        replay = self.ledger.verdict(delivery_id) is not None
+        if delivery_id not in self.answer([judged], tell=tell, replay=replay):
+            raise PlatformTrouble("a verdict could not be stored", cause=delivery_id)
+        return judged
+
+    def check(
+        self, source: Path, supplier: str, dataset: str, period: str, *, file_name: str | None = None
+    ) -> dict[str, Any]:
+        """The verdict a file would get, with nothing stored; the shape of a receipt.
+
+        Raises:
+            Refused: There is no such supplier or dataset, or the period is none.
+            PlatformTrouble: The work could not be done.
+        """
+        self._known(supplier, dataset, period)
+        self._ensure_tables(self.pack)
+        import hashlib
+
+        with source.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        attempt = self.ledger.slot(Slot(supplier, dataset, period)).attempts + 1
+        name = file_name or source.name
+        with tempfile.TemporaryDirectory(dir=self.home.work, prefix="check-") as folder:
+            task = Task(
+                f"{supplier}--{dataset}--{period}--{attempt:02d}",
+                supplier,
+                dataset,
+                read_period(period),
+                attempt,
+                sha256,
+                name,
+                source,
+            )
+            judged = judge(
+                self.bench, task, landed_to=Path(folder) / "landed.parquet", marks_to=Path(folder) / "marks.parquet"
+            )
+            sent = Sent(
+                self.pack.suppliers[supplier].name, self.pack.contracts[dataset].title, name, sha256, source.stat().st_size,
+                datetime.now(UTC), None, source, judged.format, judged.landed, judged.marks,
+            )  # fmt: skip
+            document = receipt_document(judged.verdict, sent, {"json": None, "html": None, "xlsx": None})
+            self.bench.forget(judged)
+        return document
+
+    # --- what else may happen ---
+
+    def withdraw(self, delivery_id: str, *, who: str, why: str) -> bool:
+        """Take a delivery back; if it held its slot, its rows leave the lake and nobody holds the slot.
+
+        Raises:
+            UnknownDelivery: There is none of this id.
+        """
+        slot = parse_delivery_id(delivery_id).slot
+        self._ensure_tables(self.pack)
+        with lake.writing(self.settings, "accepted"):
+            served = self.ledger.accepted_of(slot)
+            if served is not None and served.delivery_id == delivery_id:
+                self.lake.replace([SlotRows(slot, delivery_id, served.attempt)])
+            reached("lake.withdrawn")
+            return self.ledger.withdraw(delivery_id, who, why)
+
+    def reject_unread(self, delivery: Delivery, reason: str) -> None:
+        """Give a delivery that cannot be judged without killing the judge its verdict."""
+        pack = self.pack
+        contract = pack.contracts[delivery.dataset]
+        versions = Versions(contract.fingerprint, "-", pack.mappings_fingerprint)
+        finding = Finding(
+            "file.killed_the_reader", "fatal", 0, {"found": reason, "expected": "a file that can be read"}
+        )
+        verdict = Verdict(
+            delivery.delivery_id, delivery.supplier, delivery.dataset, delivery.period, delivery.attempt,
+            "rejected", RowCounts(), (finding,), (), versions, datetime.now(UTC),
+        )  # fmt: skip
+        task = Task(
+            delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
+            delivery.sha256, delivery.file_name, None,
+        )  # fmt: skip
+        self.answer([Judged(task, verdict)])
+
+    def write_missing_receipts(self, deliveries: Iterable[DeliveryView] | None = None) -> int:
+        """Write the receipts that a crash kept from being written; judged again from the vault, stored nowhere else."""
+        written = 0
+        for delivery in self.ledger.deliveries() if deliveries is None else deliveries:
+            folder = self.home.receipts(delivery.supplier)
+            if delivery.verdict_state is None or (folder / f"{receipt_stem(delivery.delivery_id)}.json").exists():
+                continue
+            body = self.ledger.verdict(delivery.delivery_id)
+            judged = self.judge(delivery)
+            # the verdict in the ledger holds, whatever the pack says by now
+            if body is not None and body["state"] == judged.verdict.state:
+                judged = replace(judged, verdict=replace(judged.verdict, changes=None))
+            files = write_receipt(judged.verdict, self._sent(delivery, judged), folder)
+            self._lay_beside(delivery.origin, delivery.supplier, files)
+            self.bench.forget(judged)
+            written += 1
+        return written
+
+    def receipt(self, delivery_id: str) -> dict[str, Any]:
+        """What is known of a delivery in the shape of a receipt, with its present state and the places of its files.
+
+        Raises:
+            UnknownDelivery: There is none of this id.
+        """
+        view = self.ledger.delivery(delivery_id)
+        body = self.ledger.verdict(delivery_id)
+        if body is None and view.duplicate_of:
+            body = self.ledger.verdict(view.duplicate_of)
+        folder = self.home.receipts(view.supplier)
+        stem = folder / receipt_stem(delivery_id)
+        arrival = folder / f"{delivery_id}.eingang"
+        files = {}
+        for ending in ("json", "html", "xlsx"):
+            found = [p for p in (stem, arrival) if p.with_name(f"{p.name}.{ending}").exists()]
+            files[ending] = str(found[0].with_name(f"{found[0].name}.{ending}")) if found else None
+        known = summary_of(view)
+        return {**known, "findings": (body or {}).get("findings", []), "changes": (body or {}).get("changes"), "receipt": files,
+                **{key: value for key, value in (body or {}).items() if key in ("summary", "todo", "versions")}}  # fmt: skip
+
+    def _lay_beside(self, origin: str, supplier: str, files: ReceiptFiles) -> None:
+        """Answers to what came through an inbox lie beside the file as well, under its name."""
+        kind, _, key = origin.partition(":")
+        if kind != INBOX or not key:
+            return
+        beside = self.home.inbox(supplier) / key
+        for file in (files.html, files.xlsx):
+            if file is not None and beside.parent.is_dir():
+                ending = "".join(file.suffixes[-2:])
+                fresh = beside.with_name(f".{beside.name}{ending}.tmp")
+                shutil.copyfile(file, fresh)
+                fresh.replace(beside.with_name(f"{beside.name}{ending}"))
+
+
+def load_region(settings: Settings) -> RegionPack:
+    """The region pack the settings name.
+
+    Raises:
+        Misconfigured: With every mistake in it.
+    """
+    return load_pack(settings.region_dir, contracts_dir(), code_lists_dir())
+
+
+def contracts_dir() -> Path:
+    """Folder of the contracts that every region shares."""
+    return project_root() / "quality" / "contracts"
+
+
+def code_lists_dir() -> Path:
+    """Folder of the code lists that every region shares."""
+    return project_root() / "quality" / "codelists"
+
+
+def accepted_columns(contract: Contract) -> list[tuple[str, str]]:
+    """Columns of a dataset's accepted table: the contract's fields, then where each row came from."""
+    return [(f.name, f.physical) for f in contract.fields] + list(ACCEPTED_PROVENANCE)
+
+
+def summary_of(view: DeliveryView) -> dict[str, Any]:
+    """A delivery in the shape of `verbund deliveries`: a receipt without findings, with its times."""
+    rows = dict(view.rows) if view.rows else asdict(RowCounts())
+    return {
+        "delivery": view.delivery_id, "supplier": view.supplier, "dataset": view.dataset, "period": view.period,
+        "attempt": view.attempt, "sha256": view.sha256, "state": view.state, "rows": rows,
+        "received_at": view.received_at.isoformat(), "judged_at": view.judged_at.isoformat() if view.judged_at else None,
+        "file_name": view.file_name, "synthetic": view.synthetic,
+        "duplicate_of": view.duplicate_of, "reason": view.reason,
+    }  # fmt: skip
+
+
+def _record(judged: Judged, replay: bool) -> VerdictRecord:
+    verdict = judged.verdict
+    body = receipt_document(verdict, _bare_sent(judged), {"json": None, "html": None, "xlsx": None})
+    body["outcomes"] = [asdict(outcome) for outcome in verdict.outcomes]
+    return VerdictRecord(
+        verdict.delivery, verdict.state, asdict(verdict.rows), verdict.versions.contract, verdict.versions.dialect,
+        verdict.versions.mappings, body, verdict.judged_at, replay,
+    )  # fmt: skip
+
+
+def _bare_sent(judged: Judged) -> Sent:
+    task = judged.task
+    return Sent("", {}, task.file_name, task.sha256, 0, judged.verdict.judged_at, None, None, None, None, None)
+
+
+def _is_temporary(key: str) -> bool:
+    """Names under which programs write before they rename: hidden files, lock files of office programs, parts."""
+    name = key.rsplit("/", 1)[-1]
+    return name.startswith((".", "~$", "~")) or name.endswith((".tmp", ".part", ".crdownload", ".partial"))

@@ -1,0 +1,185 @@
+"""From counts to findings: where each broken rule was broken, in the sender's own words, and what comes near.
+
+Reads the relations `judged` and `text_rows` that `quality.judge` leaves; writes the marks a receipt colours cells by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from quality.codelists import lookup_key
+from quality.conversion import Layout
+from quality.dialect import Dialect
+from quality.region import RegionPack
+from quality.rules import Check
+from quality.verdict import Example, Finding
+
+if TYPE_CHECKING:
+    from quality.judge import Task
+
+#: Examples shown per rule.
+EXAMPLES = 5
+
+
+def findings_of(
+    con: duckdb.DuckDBPyConnection,
+    checks: Sequence[Check],
+    hits: Mapping[str, int],
+    layout: Layout,
+    dialect: Dialect,
+    pack: RegionPack,
+    task: Task,
+    marks_to: Path,
+    *,
+    limit: int,
+) -> list[Finding]:
+    """Turn the rules that did not hold into findings, and write their places to `marks_to`.
+
+    The Parquet of marks has one line per broken place, at most `limit` per rule and field: `delivered_line`,
+    `delivered_sheet`, `column`, `rule`, `severity`, `value`, `row_state`.
+    """
+    broken = [check for check in checks if hits[check.id]]
+    places = [_places(check, name, predicate, layout, limit) for check in broken for name, predicate in check.parts]
+    if not places:
+        return [_missing_values(con, check, hits[check.id], layout) for check in broken]
+    con.execute(f"create or replace temp table marks as {' union all '.join(places)}")
+    quoted = str(marks_to).replace("'", "''")
+    con.execute(f"copy (select * exclude (field) from marks order by delivered_line) to '{quoted}' (format parquet)")
+    return [
+        _finding(con, check, hits[check.id], layout, dialect, pack, task) if check.parts else _missing_values(con, check, hits[check.id], layout)
+        for check in broken
+    ]  # fmt: skip
+
+
+def _places(check: Check, name: str | None, predicate: str, layout: Layout, limit: int) -> str:
+    origin = layout.origins.get(name) if name else None
+    if origin is None:
+        label, value = "cast(null as varchar)", "cast(null as varchar)"
+    else:
+        label = "t.pivot_column" if origin.pivoted else f"cast({_text(origin.column)} as varchar)"
+        value = f"t.{name}__raw"
+    return (
+        f"(select j.delivered_line, j.delivered_sheet, {label} as column, '{check.id}' as rule, '{check.severity}' as severity, "
+        f"{value} as value, j.row_state, cast({_text(name)} as varchar) as field "
+        f"from (select * from judged where ignored is null and ({predicate}) order by delivered_row limit {limit}) j "
+        "join text_rows t on t.delivered_row = j.delivered_row and t.pivot_index = j.pivot_index)"
+    )
+
+
+def _finding(
+    con: duckdb.DuckDBPyConnection,
+    check: Check,
+    rows: int,
+    layout: Layout,
+    dialect: Dialect,
+    pack: RegionPack,
+    task: Task,
+) -> Finding:
+    shown = con.execute(
+        'select delivered_line, delivered_sheet, "column", value, field from (select *, row_number() over '
+        "(partition by value, field order by delivered_line) as again from marks where rule = ?) "
+        "order by again, delivered_line limit ?",
+        [check.id, EXAMPLES],
+    ).fetchall()
+    columns = [
+        row[0]
+        for row in con.execute(
+            'select distinct "column" from marks where rule = ? and "column" is not null', [check.id]
+        ).fetchall()
+    ]
+    examples = []
+    for line, sheet, column, value, field in shown:
+        near = _suggestions(pack, task, field, value) if check.id == "values.unknown_code" and value else ()
+        examples.append(Example(line, sheet, column, value, _expected(check, field, dialect, pack, task, near), near))
+    facts = {**check.facts, "kind": check.kind, "columns": sorted(columns)[:10]}
+    return Finding(check.id, check.severity, rows, facts, tuple(examples))
+
+
+def _missing_values(con: duckdb.DuckDBPyConnection, check: Check, rows: int, layout: Layout) -> Finding:
+    """What should be there and is not: examples name the missing values instead of lines."""
+    values = con.execute(
+        f"select cast(value as varchar) from ({check.missing}) order by 1 limit {EXAMPLES * 4}"
+    ).fetchall()
+    listed = ", ".join(row[0] for row in values)
+    columns = [o.column for name, o in layout.origins.items() if name in check.facts.get("fields", ()) and o.column]
+    return Finding(
+        check.id, check.severity, rows, {**check.facts, "kind": check.kind, "columns": columns, "expected": listed}
+    )
+
+
+def _suggestions(pack: RegionPack, task: Task, name: str, value: str) -> tuple[str, ...]:
+    f = pack.contracts[task.dataset].by_name[name]
+    code_list = pack.code_lists.get(f.code_list or "area")
+    if code_list is None:
+        return ()
+    words = {
+        lookup_key(m.word): m.code
+        for m in pack.mappings
+        if m.code_list == code_list.spec.id and m.supplier in ("*", task.supplier)
+    }
+    return tuple(
+        f"{code} {code_list.codes[code].name_de}" for code in code_list.nearest(value, words) if code in code_list.codes
+    )
+
+
+def _expected(
+    check: Check, name: str | None, dialect: Dialect, pack: RegionPack, task: Task, near: Sequence[str]
+) -> dict[str, str]:
+    """What would have been right here, for a person."""
+    contract = pack.contracts[task.dataset]
+    f = contract.by_name.get(name or "")
+    match check.id:
+        case "values.missing":
+            return {"de": "ein Wert", "en": "a value"}
+        case "values.not_a_number":
+            sample = "1234,5" if dialect.decimal == "," else "1234.5"
+            return {"de": f"eine Zahl wie {sample}", "en": f"a number like {sample}"}
+        case "values.not_a_date" | "values.not_a_timestamp":
+            origin = dialect.columns.get(name or "")
+            formats = (origin.formats if origin and origin.formats else None) or (
+                dialect.dates if check.id.endswith("date") else dialect.times
+            )
+            return {"de": f"ein Datum wie {_sample(formats[0])}", "en": f"a date like {_sample(formats[0])}"}
+        case "values.not_a_boolean":
+            words = ", ".join(word for listed in dialect.booleans.values() for word in listed)
+            return {"de": f"eines von: {words}", "en": f"one of: {words}"}
+        case "values.unknown_code":
+            title = f.title if f else {}
+            if near:
+                return {"de": " oder ".join(near), "en": " or ".join(near)}
+            return {
+                "de": f"ein Wert der Liste {title.get('de', name)}",
+                "en": f"a value of the list {title.get('en', name)}",
+            }
+        case "mandate.foreign_row":
+            areas = ", ".join(check.facts.get("expected", ()))
+            return {"de": areas, "en": areas}
+        case "slot.wrong_period":
+            return {"de": str(task.period), "en": str(task.period)}
+        case _:
+            return _bounds(check.facts)
+
+
+def _bounds(facts: Mapping[str, Any]) -> dict[str, str]:
+    low, high = facts.get("min_value"), facts.get("max_value")
+    if low is not None and high is not None:
+        return {"de": f"{low} bis {high}", "en": f"{low} to {high}"}
+    if low is not None:
+        return {"de": f"mindestens {low}", "en": f"at least {low}"}
+    if high is not None:
+        return {"de": f"höchstens {high}", "en": f"at most {high}"}
+    return {}
+
+
+def _sample(fmt: str) -> str:
+    from datetime import datetime
+
+    return "2025-03-31T13:45:00+02:00" if fmt == "iso" else datetime(2025, 3, 31, 13, 45).strftime(fmt)
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else "'" + value.replace("'", "''") + "'"

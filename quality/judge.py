@@ -1,0 +1,484 @@
+"""Judging one delivery: read, convert, check every rule, give every row its state. Nothing is stored here.
+
+Exceptions mean the platform is broken (`PlatformTrouble`); whatever is wrong with the bytes becomes a verdict. Who
+calls this and what happens to the verdict is in `quality.desk`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from quality import conversion, findings
+from quality.codelists import lookup_key
+from quality.contract import Contract
+from quality.dialect import Dialect
+from quality.errors import PlatformTrouble
+from quality.expectations import Expectations
+from quality.region import Mandate, RegionPack
+from quality.rules import Check, Scope, checks_for
+from quality.verdict import Changes, Finding, Outcome, RowCounts, State, Verdict, Versions
+from storage.periods import Period, previous
+from storage.readers import Landed, Unreadable, read
+
+#: From this many landed rows on, typed rows are written to Parquet instead of held in memory.
+LARGE = 200_000
+#: At most this many places per rule and field are marked in a receipt; the counts are always exact.
+MARKS = 2_000
+
+ACCEPTED_PROVENANCE = (
+    ("supplier_id", "varchar"), ("period", "varchar"), ("delivery_id", "varchar"), ("attempt", "integer"),
+    ("delivered_line", "bigint"), ("delivered_sheet", "varchar"), ("row_warnings", "varchar"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be judged: a delivery's name and its bytes. `served` tells whether the slot has accepted rows."""
+
+    delivery: str
+    supplier: str
+    dataset: str
+    period: Period
+    attempt: int
+    sha256: str
+    file_name: str
+    source: Path | None
+    nothing_to_report: bool = False
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict with the relations that hold its rows, until `Bench.forget` drops them.
+
+    `accepted` has the columns of the accepted table, `quarantined` those of the lake's `quarantine`; None where no row
+    is to be stored. `landed` and `marks` are Parquet files for the receipt.
+    """
+
+    task: Task
+    verdict: Verdict
+    accepted: str | None = None
+    quarantined: str | None = None
+    landed: Path | None = None
+    marks: Path | None = None
+    format: str | None = None
+    relations: Sequence[str] = ()
+    files: Sequence[Path] = ()
+
+
+class Bench:
+    """What a judge holds while it works: a region pack and one DuckDB connection with the lake attached.
+
+    The connection carries the pack's code lists as the table `code_words`; Great Expectations is held on it too.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, pack: RegionPack, work: Path) -> None:
+        self.connection, self.pack, self.work = connection, pack, work
+        self.expectations = Expectations(connection)
+        self._numbers = itertools.count(1)
+        work.mkdir(parents=True, exist_ok=True)
+        self.adopt(pack)
+
+    def adopt(self, pack: RegionPack) -> None:
+        """Work under another state of the region pack from now on."""
+        self.pack = pack
+        rows = [
+            (name, key, entry.code, "*", entry.valid_from, entry.valid_to, 1)
+            for name, code_list in pack.code_lists.items()
+            for entry in code_list.entries
+            for key in code_list.variants(entry.code)
+        ]
+        rows += [
+            (
+                m.code_list,
+                lookup_key(m.word),
+                m.code,
+                m.supplier,
+                m.valid_from,
+                m.valid_to,
+                0 if m.supplier != "*" else 2,
+            )
+            for m in pack.mappings
+        ]
+        import polars as pl
+
+        columns = ["list", "key", "code", "supplier", "valid_from", "valid_to", "rank"]
+        frame = pl.DataFrame(rows, schema=columns, orient="row")  # noqa: F841  # read by DuckDB by its name
+        self.connection.execute("create or replace temp table code_words as select * from frame")
+
+    def next_number(self) -> int:
+        return next(self._numbers)
+
+    def forget(self, judged: Judged) -> None:
+        """Drop what a judged delivery left in the connection and the work folder."""
+        for relation in judged.relations:
+            kind, name = relation.split(" ", 1)
+            self.connection.execute(f"drop {kind} if exists {name}")
+        for file in judged.files:
+            file.unlink(missing_ok=True)
+
+
+def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judged:
+    """Judge one delivery.
+
+    Args:
+        bench: Held connection and pack.
+        task: The delivery; its bytes lie in `task.source`.
+        landed_to: Parquet file for the text cells.
+        marks_to: Parquet file for the places where rules were broken.
+
+    Returns:
+        The verdict, and where its rows are.
+
+    Raises:
+        PlatformTrouble: The work could not be done; nothing is known about the delivery.
+    """
+    pack = bench.pack
+    contract = pack.contracts.get(task.dataset)
+    mandate = pack.mandate(task.supplier, task.dataset, task.period.start, task.period.end)
+    if contract is None or mandate is None:
+        return Judged(task, _no_mandate(pack, contract, task))
+    dialect = choose_dialect(pack, mandate, task.file_name)
+    versions = Versions(contract.fingerprint, pack.dialect_fingerprint(dialect), pack.mappings_fingerprint)
+    if task.period.interval != contract.interval:
+        wrong = Finding("slot.not_owed", "fatal", 0, {"expected": contract.interval, "found": str(task.period)})
+        return Judged(task, _rejected(task, versions, [wrong]))
+    if task.nothing_to_report:
+        return Judged(task, _verdict(task, versions, "accepted", RowCounts(), [], []), format=None)
+    if task.source is None:
+        raise PlatformTrouble("a delivery without bytes cannot be judged", cause=task.delivery)
+    landed_to.parent.mkdir(parents=True, exist_ok=True)
+    spec = dialect.format.model_copy(update=_reading(dialect))
+    try:
+        landed = read(task.source, spec, landed_to, name=task.file_name)
+    except Unreadable as error:
+        facts = {**error.facts, "line": error.line} if error.line else error.facts
+        return Judged(task, _rejected(task, versions, [Finding(error.rule, "fatal", 0, facts)]), format=spec.type)
+    notes = [
+        Finding(note.rule, note.severity, 0, {**note.facts, "line": note.line, "sheet": note.sheet})
+        for note in landed.notes
+    ]
+    try:
+        return _Judging(bench, task, contract, dialect, mandate, versions, landed, marks_to).run(notes)
+    except duckdb.Error as error:
+        raise PlatformTrouble("a delivery could not be judged", cause=str(error), delivery=task.delivery) from error
+
+
+def choose_dialect(pack: RegionPack, mandate: Mandate, file_name: str) -> Dialect:
+    """The first dialect of the mandate that recognises the file's name, else the first."""
+    import re
+
+    dialects = [pack.dialects[name] for name in mandate.dialects]
+    fitting = [d for d in dialects if d.recognise and re.search(d.recognise.file_name, file_name)]
+    return (fitting or dialects)[0]
+
+
+class _Judging:
+    """The steps of one judging; each leaves a relation the next one reads."""
+
+    def __init__(
+        self, bench: Bench, task: Task, contract: Contract, dialect: Dialect, mandate: Mandate,
+        versions: Versions, landed: Landed, marks_to: Path,
+    ) -> None:  # fmt: skip
+        self.bench, self.task, self.contract, self.dialect = bench, task, contract, dialect
+        self.mandate, self.versions, self.landed, self.marks_to = mandate, versions, landed, marks_to
+        self.con = bench.connection
+        self.large = landed.rows > LARGE
+        self.number = bench.next_number()
+        self.relations: list[str] = []
+        self.files: list[Path] = []
+
+    def run(self, notes: list[Finding]) -> Judged:
+        self.con.execute(
+            f"create or replace temp view landed as select * from read_parquet({_text(str(self.landed.path))})"
+        )
+        layout = conversion.lay_out(
+            self.contract, self.dialect, self.landed, file_name=self.task.file_name, period=self.task.period
+        )
+        found = [*notes, *layout.findings]
+        if self.landed.rows == 0:
+            found.append(Finding("rows.none", "fatal", 0))
+        if layout.broken or any(finding.severity == "fatal" for finding in found):
+            ignored = self._one("select count(*) from landed where ignored_by is not null")
+            return self._done(_rejected(self.task, self.versions, found, self.landed.rows, ignored))
+        self._type_rows(layout)
+        if self._one("select count(*) from typed where ignored is null") == 0:
+            found.append(Finding("rows.none", "fatal", 0))
+            total = self._one("select count(*) from typed")
+            return self._done(_rejected(self.task, self.versions, found, total, total))
+        checks = checks_for(self.contract, layout, self._scope())
+        self._judge_rows(checks)
+        counts, hits = self._count(checks)
+        outcomes = self._ask_great_expectations(checks, hits)
+        found += findings.findings_of(
+            self.con, checks, hits, layout, self.dialect, self.bench.pack, self.task, self.marks_to, limit=MARKS
+        )
+        return self._conclude(checks, counts, found, outcomes)
+
+    def _type_rows(self, layout: conversion.Layout) -> None:
+        self.con.execute(f"create or replace temp view text_rows as {layout.raw_sql}")
+        self.con.execute(
+            "create or replace temp table code_lookup as select list, key, min_by(code, rank) as code from code_words "
+            f"where supplier in ('*', {_text(self.task.supplier)}) and valid_from < date '{self.task.period.end}' "
+            f"and valid_to >= date '{self.task.period.start}' group by list, key"
+        )
+        self.con.execute(
+            f"create or replace temp table instants as {conversion.instants_sql(self.contract, self.dialect, layout)}"
+        )
+        second = conversion.second_pass_sql(self.contract, layout)
+        two_passes = bool(second) and self._one("select count(*) from instants where is_ambiguous") > 0
+        if two_passes:
+            self.con.execute(f"create or replace temp table passes as {second}")
+        self._keep("typed", conversion.typed_sql(self.contract, self.dialect, layout, two_passes=two_passes))
+
+    def _scope(self) -> Scope:
+        table, prefixes = f"accepted.{self.contract.dataset}", self.mandate.areas
+        areas = [
+            a.area_code for a in self.bench.pack.region.areas if not prefixes or a.area_code.startswith(tuple(prefixes))
+        ]
+        wanted = {
+            rule.kwargs.get("against", "previous_period")
+            for rule in self.contract.rules
+            if rule.kind == "change_within"
+        }
+
+        def rows_of(period: Period, where: str = "true") -> str | None:
+            relation = f"(select * from {table} where period = '{period}' and {where})"
+            return relation if self._one(f"select count(*) from (select 1 from {relation} limit 1)") else None
+
+        mine = f"supplier_id = {_text(self.task.supplier)}"
+        return Scope(
+            self.task.period, prefixes, areas,
+            rows_of(previous(self.task.period)) if "previous_period" in wanted else None,
+            rows_of(self.task.period, mine) if "previous_version" in wanted else None,
+        )  # fmt: skip
+
+    def _judge_rows(self, checks: Sequence[Check]) -> None:
+        """Make `judged`: typed rows with one flag per kind of bad group, the rules they broke as bits, and their state."""
+        flags, joins = [], []
+        for check in (check for check in checks if check.groups is not None):
+            bad = f"bad_groups_{check.number}"
+            width = 1 if check.number == 0 else len(check.group_by)
+            names = ", ".join(f"g{i}" for i in range(width))
+            self.con.execute(f"create or replace temp table {bad} as select * from ({check.groups}) t({names})")
+            if self._one(f"select count(*) from {bad}") == 0:
+                flags.append(f"false as bad_{check.number}")
+                continue
+            same = " and ".join(f"b{check.number}.g{i} is not distinct from {e}" for i, e in enumerate(check.group_by))
+            joins.append(
+                f"left join (select *, true as hit from {bad}) b{check.number} on typed.ignored is null and {same}"
+            )
+            flags.append(f"coalesce(b{check.number}.hit, false) as bad_{check.number}")
+        flagged = f"select typed.*{''.join(f', {flag}' for flag in flags)} from typed {' '.join(joins)}"
+        bits = " | ".join(f"(case when {c.predicate} then {1 << i} else 0 end)" for i, c in enumerate(checks)) or "0"
+        masked = (
+            f"select *, case when ignored is null then cast({bits} as bigint) else 0 end as broken from ({flagged})"
+        )
+        errors, warnings = (_mask(checks, *kinds) for kinds in (("fatal", "error"), ("warning",)))
+        state = (
+            f"case when ignored is not null then 'ignored_by_rule' when broken & {errors} <> 0 then 'quarantined' "
+            f"when broken & {warnings} <> 0 then 'accepted_with_warning' else 'accepted' end"
+        )
+        sql = f"select *, {state} as row_state from ({masked})"
+        if self.large:
+            # flags and states are cheap to work out again, and `typed` lies in Parquet already
+            self.con.execute(f"create or replace temp view judged as {sql}")
+        else:
+            self._keep("judged", sql)
+        self.con.execute("create or replace temp view delivery as select * from judged where ignored is null")
+
+    def _count(self, checks: Sequence[Check]) -> tuple[RowCounts, dict[str, int]]:
+        """Rows by state, and rows per rule."""
+        states = ("accepted", "accepted_with_warning", "quarantined", "ignored_by_rule")
+        asked = [f"count(*) filter (where row_state = '{state}')" for state in states]
+        asked += [f"count(*) filter (where broken & {1 << i} <> 0)" for i in range(len(checks))]
+        row = self.con.execute(f"select count(*), {', '.join(asked)} from judged").fetchone()
+        assert row is not None
+        hits = {check.id: int(row[5 + i]) for i, check in enumerate(checks)}
+        for check in checks:
+            if check.missing:
+                hits[check.id] = self._one(f"select count(*) from ({check.missing})")
+        return RowCounts(*(int(n) for n in row[:5])), hits
+
+    def _ask_great_expectations(self, checks: Sequence[Check], hits: Mapping[str, int]) -> list[Outcome]:
+        answers = self.bench.expectations.validate("delivery", [check.expected for check in checks])
+        differ = {c.id: (answers[c.id].rows, hits[c.id]) for c in checks if answers[c.id].rows != hits[c.id]}
+        if differ:
+            raise PlatformTrouble(
+                "Great Expectations and our rows disagree",
+                cause=str(differ),
+                rules=list(differ),
+                delivery=self.task.delivery,
+            )
+        return [Outcome(c.id, c.severity, answers[c.id].passed, answers[c.id].rows) for c in checks]
+
+    def _conclude(
+        self, checks: Sequence[Check], rows: RowCounts, found: list[Finding], outcomes: list[Outcome]
+    ) -> Judged:
+        judged_rows = rows.delivered - rows.ignored_by_rule
+        limit = self.contract.reject_above_error_share
+        fatal = any(finding.severity == "fatal" for finding in found)
+        if limit is not None and rows.quarantined > limit * judged_rows and not fatal:
+            share = rows.quarantined / judged_rows
+            found.append(Finding("slot.too_many_errors", "fatal", rows.quarantined, {"limit": limit, "found": share}))
+            fatal = True
+        if fatal:
+            verdict = _rejected(self.task, self.versions, found, rows.delivered, rows.ignored_by_rule, outcomes)
+            return self._done(verdict)
+        if rows.quarantined:
+            state: State = "partly_accepted"
+        elif rows.accepted_with_warning or any(finding.severity == "warning" for finding in found):
+            state = "accepted_with_warnings"
+        else:
+            state = "accepted"
+        accepted = self._accepted_rows(checks)
+        quarantined = self._quarantined_rows(checks) if rows.quarantined else None
+        verdict = _verdict(self.task, self.versions, state, rows, found, outcomes)
+        verdict = replace(verdict, changes=self._changes(accepted))
+        return self._done(verdict, accepted, quarantined)
+
+    def _accepted_rows(self, checks: Sequence[Check]) -> str:
+        warned = [(i, c) for i, c in enumerate(checks) if c.severity == "warning"]
+        names = ", ".join(f"case when broken & {1 << i} <> 0 then '{c.id}' end" for i, c in warned)
+        warnings = f"nullif(concat_ws(',', {names}), '')" if warned else "null"
+        fields = ", ".join(f.name for f in self.contract.fields)
+        sql = (
+            f"select {fields}, {self._provenance()}, cast({warnings} as varchar) as row_warnings "
+            "from judged where row_state in ('accepted', 'accepted_with_warning')"
+        )
+        if not self.large:
+            return self._keep("accepted_rows", sql)
+        # the view is read once more, when the lake takes the rows: cheaper than writing them twice
+        view = f"accepted_rows_{self.number}"
+        self.con.execute(f"create or replace temp view {view} as {sql}")
+        self.relations.append(f"view {view}")
+        return view
+
+    def _quarantined_rows(self, checks: Sequence[Check]) -> str:
+        """Held rows with the sender's own cells as JSON and the ids of the rules they broke."""
+        ids = ", ".join(f"case when broken & {1 << i} <> 0 then '{c.id}' end" for i, c in enumerate(checks))
+        cells = ", ".join(f"{_text(c)}, l.{_name(c)}" for c in self.landed.columns)
+        name = f"quarantined_{self.number}"
+        self.con.execute(
+            f"create or replace temp table {name} as select {_text(self.task.dataset)} as dataset, {self._provenance('j.')}, "
+            f"cast(json_object({cells}) as varchar) as cells, "
+            f"concat_ws(',', {ids}) as rules from judged j join landed l using (delivered_row) "
+            "where j.row_state = 'quarantined'"
+        )
+        self.relations.append(f"table {name}")
+        return name
+
+    def _provenance(self, prefix: str = "") -> str:
+        task = self.task
+        return (
+            f"{_text(task.supplier)} as supplier_id, {_text(str(task.period))} as period, {_text(task.delivery)} as delivery_id, "
+            f"cast({task.attempt} as integer) as attempt, {prefix}delivered_line, {prefix}delivered_sheet"
+        )
+
+    def _changes(self, accepted: str) -> Changes | None:
+        """What is new, gone and different against the rows now served for this slot, by the contract's key."""
+        table, mine = (
+            f"accepted.{self.contract.dataset}",
+            f"supplier_id = {_text(self.task.supplier)} and period = '{self.task.period}'",
+        )
+        if not self._one(f"select count(*) from (select 1 from {table} where {mine} limit 1)"):
+            return None
+        if not self.contract.key:
+            return None
+        same = " and ".join(f"n.{k} is not distinct from o.{k}" for k in self.contract.key)
+        values = [f.name for f in self.contract.fields if not f.key]
+        differs = " or ".join(f"n.{v} is distinct from o.{v}" for v in values) or "false"
+        row = self.con.execute(
+            f"select count(*) filter (where not o.there is true), count(*) filter (where not n.there is true), "
+            f"count(*) filter (where n.there and o.there and ({differs})) "
+            f"from (select *, true as there from {accepted}) n full join (select *, true as there from {table} where {mine}) o on {same}"
+        ).fetchone()
+        assert row is not None
+        sums = {}
+        for name in self.contract.quantities:
+            before, now = (
+                self.con.execute(f"select sum(cast({name} as double)) from {relation}").fetchone() or (None,)
+                for relation in (f"(select * from {table} where {mine})", accepted)
+            )
+            sums[name] = (before[0], now[0])
+        return Changes(int(row[0]), int(row[1]), int(row[2]), sums)
+
+    def _done(self, verdict: Verdict, accepted: str | None = None, quarantined: str | None = None) -> Judged:
+        marks = self.marks_to if self.marks_to.exists() else None
+        return Judged(
+            self.task, verdict, accepted, quarantined, self.landed.path, marks, self.dialect.format.type,
+            tuple(self.relations), tuple(self.files),
+        )  # fmt: skip
+
+    def _keep(self, name: str, sql: str) -> str:
+        """Work a relation out once, in memory when small, as Parquet when large; `name` is then a view of it."""
+        stored = f"{name}_{self.number}"
+        if self.large:
+            file = self.bench.work / f"{stored}.parquet"
+            self.con.execute(f"copy ({sql}) to {_text(str(file))} (format parquet, compression snappy)")
+            self.con.execute(f"create or replace temp view {name} as select * from read_parquet({_text(str(file))})")
+            self.files.append(file)
+        else:
+            self.con.execute(f"create or replace temp table {stored} as {sql}")
+            self.con.execute(f"create or replace temp view {name} as select * from {stored}")
+            self.relations.append(f"table {stored}")
+        return stored
+
+    def _one(self, sql: str) -> int:
+        row = self.con.execute(sql).fetchone()
+        return int(row[0]) if row and row[0] is not None else 0
+
+
+def _reading(dialect: Dialect) -> dict[str, Any]:
+    """What a reader needs from the rest of the dialect: expected columns, and how numbers and dates are to be written."""
+    return {
+        "expected_columns": dialect.delivered_columns(),
+        "decimal": dialect.decimal,
+        "dates": dialect.dates[0] if dialect.dates else None,
+    }
+
+
+def _no_mandate(pack: RegionPack, contract: Contract | None, task: Task) -> Verdict:
+    owed = pack.datasets_of(task.supplier)
+    rule = "slot.not_owed" if task.dataset in owed else "mandate.none"
+    facts: dict[str, Any] = {"found": task.dataset, "expected": ", ".join(owed), "period": str(task.period)}
+    versions = Versions(contract.fingerprint if contract else "-", "-", pack.mappings_fingerprint)
+    return _rejected(task, versions, [Finding(rule, "fatal", 0, facts)])
+
+
+def _rejected(
+    task: Task, versions: Versions, found: Sequence[Finding], delivered: int = 0, ignored: int = 0,
+    outcomes: Sequence[Outcome] = (),
+) -> Verdict:  # fmt: skip
+    """A rejected verdict: every row that no rule ignores is held back."""
+    rows = RowCounts(delivered, quarantined=delivered - ignored, ignored_by_rule=ignored)
+    return _verdict(task, versions, "rejected", rows, found, outcomes)
+
+
+def _verdict(
+    task: Task, versions: Versions, state: State, rows: RowCounts, found: Sequence[Finding], outcomes: Sequence[Outcome]
+) -> Verdict:
+    order = {"fatal": 0, "error": 1, "warning": 2, "info": 3}
+    ranked = tuple(sorted(found, key=lambda finding: (order[finding.severity], -finding.rows, finding.rule)))
+    return Verdict(
+        task.delivery, task.supplier, task.dataset, str(task.period), task.attempt,
+        state, rows, ranked, tuple(outcomes), versions, datetime.now(UTC),
+    )  # fmt: skip
+
+
+def _mask(checks: Sequence[Check], *severities: str) -> int:
+    return sum(1 << i for i, check in enumerate(checks) if check.severity in severities)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _name(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'

@@ -1,0 +1,143 @@
+"""The accepted lake: one table per dataset for all suppliers, `quarantine`, and the supply tables the foundation reads.
+
+Slots are replaced here, in one transaction for a whole batch. Which rows those are was decided in `quality`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from storage import lake
+from storage.paths import Slot, checked_dataset
+from storage.settings import Settings
+
+#: Columns of `quarantine`; `cells` is JSON with the sender's own column names, `rules` lists rule ids.
+QUARANTINE = (
+    ("dataset", "varchar"), ("supplier_id", "varchar"), ("period", "varchar"), ("delivery_id", "varchar"),
+    ("attempt", "integer"), ("delivered_line", "bigint"), ("delivered_sheet", "varchar"),
+    ("cells", "varchar"), ("rules", "varchar"),
+)  # fmt: skip
+Columns = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class SlotRows:
+    """The rows a slot has from now on. `rows` and `quarantined` name relations in the connection; None means no rows.
+
+    `again` says that this delivery may have been stored before (a crash, a replay), so its held rows are replaced.
+    """
+
+    slot: Slot
+    delivery: str
+    attempt: int
+    rows: str | None = None
+    quarantined: str | None = None
+    replaces: bool = True
+    again: bool = False
+
+
+class AcceptedLake:
+    """The accepted catalog on one DuckDB connection."""
+
+    def __init__(self, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
+        self.settings, self.connection = settings, connection
+        self._tables: dict[str, tuple[tuple[str, str], ...]] = {}
+        lake.attach(connection, settings, "accepted")
+
+    def ensure(self, tables: Mapping[str, Columns]) -> None:
+        """Make the tables that do not exist yet, and add columns that are new; nothing is ever dropped."""
+        wanted = {**tables, "quarantine": QUARANTINE}
+        if all(self._tables.get(name) == tuple(columns) for name, columns in wanted.items()):
+            return
+        present: dict[str, set[str]] = {}
+        for table, column in self.connection.execute(
+            "select table_name, column_name from duckdb_columns() where database_name = 'accepted'"
+        ).fetchall():
+            present.setdefault(table, set()).add(column)
+        if any(name not in present or {c for c, _ in cols} - present[name] for name, cols in wanted.items()):
+            with lake.writing(self.settings, "accepted"):
+                if not present:
+                    self.connection.execute("call accepted.set_option('parquet_compression', 'zstd')")
+                    self.connection.execute("call accepted.set_option('data_inlining_row_limit', 0)")
+                for name, columns in wanted.items():
+                    listed = ", ".join(f"{column} {kind}" for column, kind in columns)
+                    self.connection.execute(f"create table if not exists accepted.{checked_dataset(name)} ({listed})")
+                    for column, kind in columns:
+                        if name in present and column not in present[name]:
+                            self.connection.execute(
+                                f"alter table accepted.{name} add column if not exists {column} {kind}"
+                            )
+        self._tables.update({name: tuple(columns) for name, columns in wanted.items()})
+
+    def replace(self, slots: Sequence[SlotRows]) -> list[SlotRows]:
+        """Replace the rows of all slots in one transaction; the caller holds `lake.writing(settings, "accepted")`.
+
+        A slot that already holds rows of a newer attempt is left alone. May be repeated.
+
+        Returns:
+            The slots that were replaced.
+
+        Raises:
+            duckdb.Error: Nothing was changed.
+        """
+        con = self.connection
+        con.execute("begin")
+        try:
+            taken = [s for s in slots if not (s.replaces and self._newest(s.slot) > s.attempt)]
+            for s in taken:
+                if s.replaces:
+                    con.execute(f"delete from accepted.{s.slot.dataset} where {_of(s.slot)}")
+                if s.again:
+                    con.execute("delete from accepted.quarantine where delivery_id = ?", [s.delivery])
+            for dataset in dict.fromkeys(s.slot.dataset for s in taken):
+                relations = [s.rows for s in taken if s.slot.dataset == dataset and s.rows]
+                if relations:
+                    # one insert, so one file, for all slots of a dataset in the batch
+                    union = " union all by name ".join(f"select * from {name}" for name in relations)
+                    con.execute(f"insert into accepted.{dataset} by name {union}")
+            held = [s.quarantined for s in taken if s.quarantined]
+            if held:
+                union = " union all by name ".join(f"select * from {name}" for name in held)
+                con.execute(f"insert into accepted.quarantine by name {union}")
+            con.execute("commit")
+        except duckdb.Error:
+            _roll_back(con)
+            raise
+        return taken
+
+    def publish(self, tables: Mapping[str, str]) -> None:
+        """Replace whole tables by relations of the connection, all in one transaction: the supply tables."""
+        con = self.connection
+        with lake.writing(self.settings, "accepted"):
+            con.execute("begin")
+            try:
+                for name, relation in tables.items():
+                    con.execute(f"create or replace table accepted.{checked_dataset(name)} as select * from {relation}")
+                con.execute("commit")
+            except duckdb.Error:
+                _roll_back(con)
+                raise
+
+    def snapshot(self) -> int:
+        """Number of the newest snapshot."""
+        return lake.snapshot_of(self.connection, "accepted")
+
+    def _newest(self, slot: Slot) -> int:
+        row = self.connection.execute(f"select max(attempt) from accepted.{slot.dataset} where {_of(slot)}").fetchone()
+        return int(row[0]) if row and row[0] is not None else 0
+
+
+def _of(slot: Slot) -> str:
+    # the parts of a slot are checked names, they hold no quotes
+    return f"supplier_id = '{slot.supplier}' and period = '{slot.period}'"
+
+
+def _roll_back(con: duckdb.DuckDBPyConnection) -> None:
+    """Roll back without hiding the error that led here: after a failed commit DuckLake has no transaction any more."""
+    try:
+        con.execute("rollback")
+    except duckdb.TransactionException:
+        return
