@@ -1,0 +1,21 @@
+select
+    area_code,
+    year,
+    waste_code,
+    flow_code,
+    collection_code,
+    treatment_code,
+    quantity_t,
+    is_municipal,
+    waste_class,
+    recovery_class,
+    is_synthetic,
+    stale_since,
+    supplier_id,
+    period,
+    delivery_id,
+    attempt,
+    delivered_line,
+    delivered_sheet,
+    row_warnings
+from {{ ref('int_waste_balance_classified') }}

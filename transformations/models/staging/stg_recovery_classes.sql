@@ -1,0 +1,4 @@
+select
+    operation_code,
+    recovery_class
+from {{ ref('recovery_classes') }}
