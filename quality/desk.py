@@ -89,7 +89,7 @@ class Desk:
             self._pack_stamp = stamp
             if "bench" in self.__dict__:
                 self.bench.adopt(self._pack)
-                self._ensure_tables(self._pack)
+                self.ensure_tables(self._pack)
         return self._pack
 
     @cached_property
@@ -104,7 +104,7 @@ class Desk:
     def warm_up(self) -> None:
         """Open and import everything now, so that the first delivery waits for nothing."""
         self.bench.expectations.validate  # noqa: B018  # the door is built
-        self._ensure_tables(self.pack)
+        self.ensure_tables(self.pack)
         self.bench.connection.execute("create or replace temp table warm as select 1 as one")
         from quality.expectations import Expected
 
@@ -118,7 +118,8 @@ class Desk:
             self.bench.connection.close()
         self.ledger.close()
 
-    def _ensure_tables(self, pack: RegionPack) -> None:
+    def ensure_tables(self, pack: RegionPack) -> None:
+        """Make the accepted tables of every contract; nothing happens where they stand."""
         self.lake.ensure({c.dataset: accepted_columns(c) for c in pack.contracts.values()})
 
     def _stamp(self) -> tuple[tuple[str, int], ...]:
@@ -279,7 +280,7 @@ class Desk:
         Raises:
             PlatformTrouble: The work could not be done.
         """
-        self._ensure_tables(self.pack)
+        self.ensure_tables(self.pack)
         source = None
         if not delivery.nothing_to_report:
             source = self.vault.fetch(delivery.sha256, self.home.work)
@@ -401,7 +402,7 @@ class Desk:
             PlatformTrouble: The work could not be done.
         """
         self._known(supplier, dataset, period)
-        self._ensure_tables(self.pack)
+        self.ensure_tables(self.pack)
         import hashlib
 
         with source.open("rb") as file:
@@ -439,7 +440,7 @@ class Desk:
             UnknownDelivery: There is none of this id.
         """
         slot = parse_delivery_id(delivery_id).slot
-        self._ensure_tables(self.pack)
+        self.ensure_tables(self.pack)
         with lake.writing(self.settings, "accepted"):
             served = self.ledger.accepted_of(slot)
             if served is not None and served.delivery_id == delivery_id:

@@ -1,0 +1,192 @@
+"""The judge process: woken by the inboxes and by a bell, it works the queue in short batches until it is told to stop.
+
+One judge works one shard of suppliers and holds the lock of that shard. `verbund deliver` rings the bell where a judge
+runs and takes the shard itself where none does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from watchfiles import watch
+
+from quality.desk import SETTLED_SECONDS, Desk
+from quality.errors import PlatformTrouble
+from quality.judge import Judged
+from storage.crash import reached
+from storage.ledger.ledger import Delivery
+from storage.settings import Settings
+from storage.vault import VaultDamaged
+
+log = logging.getLogger("verbund.judge")
+
+#: A file that was begun this often without an end has killed its judge twice.
+DANGEROUS_AFTER = 3
+#: A lease outlives any judging; a judge that died is followed by one of the same name, which may go on at once.
+LEASE_SECONDS = 3600.0
+
+
+@contextlib.contextmanager
+def holding(settings: Settings, shard: tuple[int, int] = (0, 1), *, wait_seconds: float = 0) -> Iterator[bool]:
+    """Hold the lock of a shard's judge; yields False when somebody else holds it."""
+    lock = FileLock(settings.paths.create().lock(f"judge-{shard[0]}"), timeout=wait_seconds)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def ring(settings: Settings) -> None:
+    """Wake every judge of this home."""
+    bell = settings.paths.create().root / "bell"
+    bell.mkdir(exist_ok=True)
+    (bell / "rung").write_text(str(time.time_ns()))
+
+
+def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1)) -> int:
+    """Judge and answer everything that waits, in batches of at most `batch_seconds`. Returns how many were begun."""
+    begun = 0
+    while waiting := desk.ledger.waiting(desk.who, shard):
+        due = time.monotonic() + desk.settings.batch_seconds
+        batch: list[Judged] = []
+        for delivery in waiting:
+            begun += 1
+            if (judged := _judge_or_set_aside(desk, delivery)) is not None:
+                batch.append(judged)
+            if time.monotonic() > due:
+                break
+        desk.answer(batch)
+    return begun
+
+
+def run(
+    settings: Settings,
+    *,
+    shard: tuple[int, int] = (0, 1),
+    stop: threading.Event | None = None,
+    ready: Callable[[], None] | None = None,
+) -> None:
+    """Be the judge of a shard until `stop` is set; waits for the lock while another judge holds it.
+
+    Args:
+        settings: Where state lies.
+        shard: Which part of how many; shard 0 also looks through the inboxes.
+        stop: Ends the loop after the batch in hand.
+        ready: Called once everything is warm.
+    """
+    stop = stop or threading.Event()
+    while not stop.is_set():
+        with holding(settings, shard, wait_seconds=1.0) as held:
+            if held:
+                _serve(settings, shard, stop, ready)
+                return
+
+
+def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, ready: Callable[[], None] | None) -> None:
+    desk = Desk(settings, who=f"judge-{shard[0]}")
+    desk.warm_up()
+    if ready:
+        ready()
+    try:
+        desk.write_missing_receipts()
+        for _ in _wakes(settings, stop):
+            try:
+                if shard[0] == 0:
+                    desk.sweep_inboxes()
+                work_queue(desk, shard)
+            except Exception:
+                # a judge that ends helps nobody: the reason is logged, state is unchanged, the next wake tries again
+                log.exception("the queue could not be worked; trying again")
+                stop.wait(1.0)
+    finally:
+        desk.close()
+
+
+def _wakes(settings: Settings, stop: threading.Event) -> Iterator[None]:
+    """Yield when something may have arrived: a change under the inboxes, the bell, or the sweep's time."""
+    home = settings.paths.create()
+    (home.root / "bell").mkdir(exist_ok=True)
+    changes = watch(
+        home.inboxes, home.root / "bell", stop_event=stop, step=20, debounce=50,
+        rust_timeout=int(min(settings.sweep_seconds, 2.0) * 1000), yield_on_timeout=True, raise_interrupt=False,
+    )  # fmt: skip
+    yield None
+    for change in changes:
+        yield None
+        if any(Path(path).is_relative_to(home.inboxes) for _, path in change):
+            # a file is taken once it has rested; without another event nobody would look again
+            stop.wait(SETTLED_SECONDS)
+            yield None
+
+
+def _judge_or_set_aside(desk: Desk, delivery: Delivery) -> Judged | None:
+    begins = desk.ledger.begin([delivery.delivery_id], desk.who, LEASE_SECONDS).get(delivery.delivery_id)
+    if begins is None:
+        return None
+    reached("judge.begun")
+    if begins >= DANGEROUS_AFTER:
+        _judge_apart(desk, delivery)
+        return None
+    try:
+        judged = desk.judge(delivery)
+    except (PlatformTrouble, VaultDamaged, OSError) as error:
+        log.warning("%s is put back: %s", delivery.delivery_id, error)
+        desk.ledger.defer(delivery.delivery_id, str(error), desk.who, again_after_seconds=10)
+        return None
+    reached("judge.judged")
+    return judged
+
+
+def _judge_apart(desk: Desk, delivery: Delivery) -> None:
+    """Judge in a process that may die: with limits on memory and time. Its death is a verdict."""
+    settings = desk.settings
+    command = [sys.executable, "-m", "quality.judging", delivery.delivery_id]
+    environment = {
+        **os.environ,
+        "VERBUND_HOME": str(settings.home),
+        "VERBUND_REGION": str(settings.region_dir),
+        "VERBUND_JUDGE_MEMORY_MB": str(settings.judge_memory_mb),
+    }
+    try:
+        done = subprocess.run(
+            command, env=environment, timeout=settings.judge_seconds, capture_output=True, check=False
+        )
+        reason = None if done.returncode == 0 else _death(done.returncode)
+    except subprocess.TimeoutExpired:
+        reason = f"no end after {settings.judge_seconds} s"
+    if reason is not None:
+        log.error("%s ended its process (%s) and is rejected", delivery.delivery_id, reason)
+        desk.reject_unread(delivery, reason)
+
+
+def _death(returncode: int) -> str:
+    return f"signal {signal.Signals(-returncode).name}" if returncode < 0 else f"exit code {returncode}"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Judge one delivery in this process, under limits; the throw-away end of `_judge_apart`."""
+    from storage.settings import GIB
+
+    resource.setrlimit(resource.RLIMIT_DATA, (4 * GIB, 4 * GIB))
+    desk = Desk(Settings(), who="judge-apart")
+    desk.rejudge(arguments[0])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
