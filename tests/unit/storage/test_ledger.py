@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from storage.ledger.ledger import (
     UnknownDelivery,
     VerdictRecord,
 )
-from storage.ledger.states import SERVED
+from storage.ledger.states import SERVED, Event
 from storage.paths import Slot
 
 MORNING = datetime(2025, 4, 1, 8, tzinfo=UTC)
@@ -108,6 +109,11 @@ def waiting(ledger: Ledger, **more: Any) -> list[str]:
 def test_the_tables_are_what_the_migrations_make(ledger: Ledger) -> None:
     with ledger._engine.connect() as c:
         assert compare_metadata(MigrationContext.configure(c), t.metadata) == []
+
+
+def test_rows_are_read_in_the_order_of_the_fields() -> None:
+    assert [column.name for column in t.deliveries.c] == [field.name for field in fields(Delivery)]
+    assert [column.name for column in t.events.c] == [field.name for field in fields(Event)]
 
 
 def test_the_head_we_look_for_is_the_newest_migration() -> None:
@@ -446,6 +452,15 @@ def test_figures_and_texts_no_database_takes_do_not_stop_a_verdict(ledger: Ledge
     judge(ledger, delivery, body={"sum": float("nan"), "text": "a\0b\ud800", "deep": [{"x": float("inf")}, (1.5,)]})
     body = ledger.verdict(delivery.delivery_id)
     assert body == {"sum": None, "text": "a\0b\ud800", "deep": [{"x": None}, [1.5]]}
+
+
+def test_the_last_verdicts_of_many_are_asked_for_at_once(ledger: Ledger) -> None:
+    one, two, three = receive(ledger), receive(ledger), receive(ledger)
+    judge(ledger, one, "rejected", body={"number": 1})
+    judge(ledger, one, replay=True, body={"number": 2})
+    judge(ledger, two, body={"number": 3})
+    asked = [delivery.delivery_id for delivery in (one, two, three)]
+    assert ledger.verdicts(asked) == {asked[0]: {"number": 2}, asked[1]: {"number": 3}}
 
 
 # --- withdrawing, overdue ---
