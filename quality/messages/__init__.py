@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 from zoneinfo import ZoneInfo
@@ -43,7 +43,7 @@ _PLACES: Final = frozenset({"line", "lines", "row", "agreed", "count_of_header"}
 #: Facts that name columns or values as delivered and are read more easily in quotation marks.
 _QUOTED: Final = frozenset({"columns", "sheets", "values", "missing"})
 #: Facts that are shares of one.
-_SHARES: Final = frozenset({"limit", "share"})
+_SHARES: Final = frozenset({"limit"})
 _ALIASES: Final[Mapping[str, str]] = {"min_value": "min", "max_value": "max", "value_set": "values"}
 _MINUTES: Final[Mapping[Language, str]] = {"de": "dd.MM.yyyy, HH:mm 'Uhr'", "en": "d MMM yyyy, HH:mm"}
 _SHOWN: Final = 12
@@ -199,7 +199,10 @@ def _filled(template: str, facts: Mapping[str, Any], language: Language) -> str:
         pieces += [_blanks_filled(template[end : match.start()], facts, language), part(match)]
         end = match.end()
     pieces.append(_blanks_filled(template[end:], facts, language))
-    return "".join(pieces).strip()
+    told = ""
+    for piece in pieces:
+        told += piece[1:] if piece.startswith(".") and told.endswith(".") else piece
+    return told.strip()
 
 
 def _blanks_filled(piece: str, facts: Mapping[str, Any], language: Language) -> str:
@@ -215,6 +218,7 @@ def _sentence(told: str) -> str:
     return told if told.endswith((".", "!", "?")) else told + "."
 
 
+@lru_cache(maxsize=4096)
 def _template(key: str, count: int, language: Language) -> str:
     forms = _catalogue(language)[key]
     return forms[0] if _LOCALES[language].plural_form(count) == "one" else forms[-1]

@@ -37,10 +37,14 @@ if TYPE_CHECKING:
 
 #: Lines shown at most; beyond that nobody mends by hand.
 LINES: Final = 10_000
-#: Above one of these the supplier's own workbook is not opened again: openpyxl holds every cell in memory.
+#: Above one of these the supplier's own workbook is not opened again: openpyxl holds every cell in memory, and reads
+#: and writes some 30,000 cells a second.
 OWN_BYTES: Final = 10 * 1024**2
-OWN_UNPACKED_BYTES: Final = 100 * 1024**2
+OWN_UNPACKED_BYTES: Final = 50 * 1024**2
 OWN_ROWS: Final = 50_000
+OWN_CELLS: Final = 150_000
+#: Comments in one workbook; a comment costs as much as ten cells, and the status column tells every place anyway.
+COMMENTS: Final = 1_000
 #: Characters a cell can hold, and what a status needs.
 CELL_LENGTH: Final = 32_767
 STATUS_LENGTH: Final = 1_000
@@ -149,7 +153,7 @@ def _own_workbook(
 ) -> bool:
     """Write the supplier's workbook with marks; False where it is too large or cannot be opened and saved."""
     assert sent.landed is not None
-    if sent.source is None or _too_large(sent.source, sent.landed):
+    if sent.source is None or not sent.source.exists() or _too_large(sent.source, sent.landed):
         return False
     try:
         with sent.source.open("rb") as file:
@@ -173,7 +177,9 @@ def _own_workbook(
 
 
 def _too_large(source: Path, landed: Path) -> bool:
-    if source.stat().st_size > OWN_BYTES or pq.read_metadata(landed).num_rows > OWN_ROWS:
+    size = pq.read_metadata(landed)
+    cells = size.num_rows * (size.num_columns - len(PROVENANCE))
+    if source.stat().st_size > OWN_BYTES or size.num_rows > OWN_ROWS or cells > OWN_CELLS:
         return True
     try:
         with zipfile.ZipFile(source) as archive:
@@ -256,6 +262,8 @@ def _mark_sheet(
     if header_row:
         head = sheet.cell(header_row, status_column, header)
         head.font = copy(_BOLD)
+    places = {name: offset + i for i, name in enumerate(names, start=1)}
+    comments = 0
     by_line = {line: marked for (_, line), marked in lines.items()}
     for line, _sheet, ignored_by in landed.iter_rows():
         marked = by_line.get(line)
@@ -265,7 +273,7 @@ def _mark_sheet(
             if marked:
                 status.fill = _HELD if marked.held else _WARNED
         if marked:
-            _mark_cells(sheet, line, marked, {name: offset + i for i, name in enumerate(names, start=1)}, words)
+            comments += _mark_cells(sheet, line, marked, places, words if comments < COMMENTS else None)
     sheet.column_dimensions[get_column_letter(status_column)].width = 60
     return True
 
@@ -278,7 +286,8 @@ def _line_status(marked: _Line | None, ignored_by: str | None, words: _Words, *,
     return messages.text("workbook.file_rejected" if rejected else "workbook.fine", "de")
 
 
-def _mark_cells(sheet: Worksheet, line: int, marked: _Line, places: Mapping[str, int], words: _Words) -> None:
+def _mark_cells(sheet: Worksheet, line: int, marked: _Line, places: Mapping[str, int], words: _Words | None) -> int:
+    """Fill the faulty cells of a line and comment on them where there are words; gives the number of cells."""
     by_column: dict[str, list[Mapping[str, Any]]] = {}
     for mark in marked.marks:
         if mark["column"] in places:
@@ -289,9 +298,11 @@ def _mark_cells(sheet: Worksheet, line: int, marked: _Line, places: Mapping[str,
             # inside merged cells only the first can carry a mark; the status column tells the rest
             continue
         cell.fill = _HELD if marked.held else _WARNED
-        own = f"{cell.comment.text}\n\n" if cell.comment else ""
-        said = _NOT_IN_XML.sub("�", own + words.comment(marks))[:STATUS_LENGTH]
-        cell.comment = Comment(said, "Verbund", width=340, height=60 + 18 * (len(said) // 45 + said.count("\n")))
+        if words:
+            own = f"{cell.comment.text}\n\n" if cell.comment else ""
+            said = _NOT_IN_XML.sub("�", own + words.comment(marks))[:STATUS_LENGTH]
+            cell.comment = Comment(said, "Verbund", width=340, height=60 + 18 * (len(said) // 45 + said.count("\n")))
+    return len(by_column)
 
 
 def _header_place(sheet: Worksheet, names: Sequence[str], first: int, end: int) -> tuple[int, int]:
@@ -424,10 +435,10 @@ def _notes(
 ) -> list[tuple[str, dict[str, Any]]]:
     if own:
         header = messages.text("workbook.status_header", "de")
-        return [("workbook.note_own", {"header": header}), ("workbook.note_formulas", {})]
+        return [("workbook.note_own", {"header": header, "most": COMMENTS}), ("workbook.note_formulas", {})]
     notes: list[tuple[str, dict[str, Any]]] = [("workbook.note_mend", {"sheet": sheet})]
     if concerned > LINES:
-        notes.append(("workbook.note_capped", {"count": concerned, "limit": LINES}))
+        notes.append(("workbook.note_capped", {"count": concerned, "most": LINES}))
     if own_too_large:
         notes.append(("workbook.note_own_too_large", {}))
     return [*notes, ("workbook.note_apostrophe", {}), ("workbook.note_resend", {})]
