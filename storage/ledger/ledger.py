@@ -591,19 +591,12 @@ def _views(c: sa.Connection, wanted: Mapping[str, str]) -> list[DeliveryView]:
 
 def _view(row: sa.Row[Any], state: DeliveryState, verdict: sa.Row[Any] | None) -> DeliveryView:
     # by position: naming fifteen columns for each of 10,000 rows was a third of the time
-    came_in = cast(tuple[Any, ...], row)
-    if verdict is None:
-        return DeliveryView(*came_in, state=state)
-    return DeliveryView(
-        *came_in,
-        state=state,
-        verdict_state=verdict.state,
-        judged_at=verdict.judged_at,
-        rows={name: verdict._mapping[name] for name in ROW_COUNTS},
-        contract_version=verdict.contract_version,
-        dialect_version=verdict.dialect_version,
-        mapping_version=verdict.mapping_version,
-    )
+    values: list[Any] = [*row, state]
+    if verdict is not None:
+        rows = {name: verdict._mapping[name] for name in ROW_COUNTS}
+        values += [verdict.state, verdict.judged_at, rows]
+        values += [verdict.contract_version, verdict.dialect_version, verdict.mapping_version]
+    return DeliveryView(*values)
 
 
 def _by_attempt(views: list[DeliveryView]) -> list[DeliveryView]:

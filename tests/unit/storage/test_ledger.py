@@ -113,6 +113,9 @@ def test_the_tables_are_what_the_migrations_make(ledger: Ledger) -> None:
 
 def test_rows_are_read_in_the_order_of_the_fields() -> None:
     assert [column.name for column in t.deliveries.c] == [field.name for field in fields(Delivery)]
+    added = [field.name for field in fields(DeliveryView)][len(t.deliveries.c) :]
+    versions = ["contract_version", "dialect_version", "mapping_version"]
+    assert added == ["state", "verdict_state", "judged_at", "rows", *versions]
     assert [column.name for column in t.events.c] == [field.name for field in fields(Event)]
 
 
