@@ -1,0 +1,21 @@
+select
+    plant_id,
+    plant_area_code,
+    is_plant_in_region,
+    month_date,
+    flow_code,
+    source_area_code,
+    product_code,
+    treatment_code,
+    recovery_class,
+    quantity_t,
+    is_synthetic,
+    stale_since,
+    supplier_id,
+    period,
+    delivery_id,
+    attempt,
+    delivered_line,
+    delivered_sheet,
+    row_warnings
+from {{ ref('int_green_waste_treatment_located') }}

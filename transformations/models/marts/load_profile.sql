@@ -1,0 +1,21 @@
+select
+    metering_point_id,
+    obis_code,
+    area_code,
+    interval_start_at,
+    local_date,
+    energy_kwh,
+    status_code,
+    is_usable,
+    is_substitute,
+    is_estimated,
+    is_synthetic,
+    stale_since,
+    supplier_id,
+    period,
+    delivery_id,
+    attempt,
+    delivered_line,
+    delivered_sheet,
+    row_warnings
+from {{ ref('int_load_profile_located') }}
