@@ -494,16 +494,20 @@ class Desk:
         body = self.ledger.verdict(delivery_id)
         if body is None and view.duplicate_of:
             body = self.ledger.verdict(view.duplicate_of)
-        folder = self.home.receipts(view.supplier)
-        stem = folder / receipt_stem(delivery_id)
-        arrival = folder / f"{delivery_id}.eingang"
-        files = {}
-        for ending in ("json", "html", "xlsx"):
-            found = [p for p in (stem, arrival) if p.with_name(f"{p.name}.{ending}").exists()]
-            files[ending] = str(found[0].with_name(f"{found[0].name}.{ending}")) if found else None
+        files = self.receipt_files(delivery_id)
         known = summary_of(view)
         return {**known, "findings": (body or {}).get("findings", []), "changes": (body or {}).get("changes"), "receipt": files,
                 **{key: value for key, value in (body or {}).items() if key in ("summary", "todo", "versions")}}  # fmt: skip
+
+    def receipt_files(self, delivery_id: str) -> dict[str, str | None]:
+        """Places of a delivery's receipt; before the verdict, of the receipt of its arrival."""
+        folder = self.home.receipts(parse_delivery_id(delivery_id).supplier)
+        stems = [folder / receipt_stem(delivery_id), folder / f"{delivery_id}.eingang"]
+        places: dict[str, str | None] = {}
+        for ending in ("json", "html", "xlsx"):
+            found = (stem.with_name(f"{stem.name}.{ending}") for stem in stems)
+            places[ending] = next((str(path) for path in found if path.exists()), None)
+        return places
 
     def _lay_beside(self, origin: str, supplier: str, files: ReceiptFiles) -> None:
         """Answers to what came through an inbox lie beside the file as well, under its name."""

@@ -150,7 +150,7 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
         wrong = Finding("slot.not_owed", "fatal", 0, {"expected": contract.interval, "found": str(task.period)})
         return Judged(task, _rejected(task, versions, [wrong]))
     if task.nothing_to_report:
-        return Judged(task, _verdict(task, versions, "accepted", RowCounts(), [], []), format=None)
+        return Judged(task, _verdict(task, versions, "nothing_to_report", RowCounts(), [], []))
     if task.source is None:
         raise PlatformTrouble("a delivery without bytes cannot be judged", cause=task.delivery)
     landed_to.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ from quality.errors import PlatformTrouble
 from quality.judge import Judged
 from storage.crash import reached
 from storage.ledger.ledger import Delivery
+from storage.ledger.states import WAITING
 from storage.settings import Settings
 from storage.vault import VaultDamaged
 
@@ -57,6 +58,19 @@ def ring(settings: Settings) -> None:
     bell = settings.paths.create().root / "bell"
     bell.mkdir(exist_ok=True)
     (bell / "rung").write_text(str(time.time_ns()))
+
+
+def until_judged(desk: Desk, delivery_id: str) -> None:
+    """Wait until a delivery has its verdict: from the running judge where there is one, else by judging here."""
+    ring(desk.settings)
+    while desk.ledger.delivery(delivery_id).state in WAITING:
+        with holding(desk.settings, wait_seconds=0.05) as held:
+            if held:
+                work_queue(desk)
+                if desk.ledger.delivery(delivery_id).state in WAITING:
+                    raise PlatformTrouble(
+                        "a delivery could not be judged now; it stays in the queue", cause=delivery_id
+                    )
 
 
 def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1)) -> int:

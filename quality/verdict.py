@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 Severity = Literal["fatal", "error", "warning", "info"]
-State = Literal["accepted", "accepted_with_warnings", "partly_accepted", "rejected"]
+State = Literal["accepted", "accepted_with_warnings", "partly_accepted", "rejected", "nothing_to_report"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,632 @@
+"""The command line. Each command opens what it needs, calls `quality` or `storage`, and says what came of it.
+
+Heavy libraries are imported inside the commands: `verbund --help` and small commands answer at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from verbund.output import DONE, REJECTED, UNAVAILABLE, WRONG_USE, err, fail, out, progress, say_json, state_text, table
+
+if TYPE_CHECKING:
+    from quality.desk import Desk
+    from storage.settings import Settings
+
+app = typer.Typer(
+    help="Verbund: the shared data foundation of municipalities that run a regional circular economy together.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+region_app = typer.Typer(help="Region packs: make, check, export and import.", no_args_is_help=True)
+contract_app = typer.Typer(help="Contracts: what is promised for each dataset.", no_args_is_help=True)
+app.add_typer(region_app, name="region")
+app.add_typer(contract_app, name="contract")
+
+Home = Annotated[
+    Path | None, typer.Option("--home", envvar="VERBUND_HOME", help="Folder of all state.", show_default=".verbund")
+]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        "--region",
+        envvar="VERBUND_REGION",
+        help="A region pack: folder, or name under regions/.",
+        show_default="bergisch",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def command(*, on: typer.Typer = app, name: str | None = None, hidden: bool = False) -> Callable[[F], F]:
+    """Register a command whose known errors become sentences and exit codes instead of tracebacks."""
+
+    def register(function: F) -> F:
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return function(*args, **kwargs)
+            except typer.Exit:
+                raise
+            except Exception as error:
+                code = _exit_code(error)
+                if code is None:
+                    raise
+                fail(str(error), code, as_json=bool(kwargs.get("as_json")))
+
+        on.command(name, hidden=hidden)(guarded)
+        return function
+
+    return register
+
+
+def _exit_code(error: Exception) -> int | None:
+    """Exit code of errors that are expected, told by their class; None for what is a mistake of ours."""
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & {
+        "Refused",
+        "Misconfigured",
+        "UnknownDelivery",
+        "FileNotFoundError",
+        "IsADirectoryError",
+        "NoRelease",
+        "BadQuery",
+        "TooManyBytes",
+    }:
+        return WRONG_USE
+    unavailable = {
+        "PlatformTrouble",
+        "LakeUnavailable",
+        "VaultDamaged",
+        "FoundationBroken",
+        "LedgerTooNew",
+        "OperationalError",
+        "Timeout",
+        "PermissionError",
+    }
+    return UNAVAILABLE if names & unavailable else None
+
+
+def settings_of(home: Path | None, region: str | None) -> Settings:
+    from storage.settings import Settings
+
+    given: dict[str, Any] = {name: value for name, value in (("home", home), ("region", region)) if value is not None}
+    return Settings(**given)
+
+
+def desk_of(home: Path | None, region: str | None) -> Desk:
+    from quality.desk import Desk
+
+    return Desk(settings_of(home, region))
+
+
+# --- delivering ---
+
+
+@command()
+def deliver(
+    file: Annotated[
+        Path | None, typer.Argument(help="The file; left out with --nothing-to-report.", show_default=False)
+    ] = None,
+    supplier: Annotated[str, typer.Option(help="Who delivers.")] = ...,  # type: ignore[assignment]
+    dataset: Annotated[str, typer.Option(help="What is delivered.")] = ...,  # type: ignore[assignment]
+    period: Annotated[str, typer.Option(help="2024, 2024-Q3, 2024-07 or 2024-07-31.")] = ...,  # type: ignore[assignment]
+    nothing_to_report: Annotated[
+        bool, typer.Option("--nothing-to-report", help="Declare that there is nothing for this period.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why there is nothing to report.")] = "",
+    who: Annotated[
+        str, typer.Option(help="Who signs; default is the user running the command.", show_default=False)
+    ] = "",
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Deliver a file: it is kept, judged and answered.
+
+    Uses the running judge where there is one, and judges itself where there is none.
+
+    Example: `verbund deliver Abfallbilanz_2024.csv --supplier wuppertal-abfall --dataset waste_balance --period 2024`
+    """
+    from quality import judging
+
+    desk = desk_of(home, region)
+    who = who or _user()
+    if nothing_to_report:
+        delivery = desk.declare_nothing(supplier, dataset, period, who=who, reason=reason or "nothing to report")
+    elif file is None:
+        fail("expected a file, or --nothing-to-report, found neither", WRONG_USE, as_json=as_json)
+    else:
+        with progress(f"keeping {file.name}", quiet=as_json):
+            delivery = desk.receive(file, supplier, dataset, period, file_name=file.name, who=who)
+    if not delivery.duplicate_of:
+        with progress("judging", quiet=as_json):
+            judging.until_judged(desk, delivery.delivery_id)
+    _show_receipt(desk.receipt(delivery.delivery_id), as_json)
+
+
+@command()
+def check(
+    file: Annotated[Path, typer.Argument(help="The file to look at.", exists=True, dir_okay=False)],
+    supplier: Annotated[str, typer.Option(help="Who would deliver it.")],
+    dataset: Annotated[str, typer.Option(help="What it would be delivered as.")],
+    period: Annotated[str | None, typer.Option(help="Default: told from the file's name.", show_default=False)] = None,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """The verdict a file would get; nothing is stored.
+
+    Example: `verbund check Abfallbilanz_2024.csv --supplier wuppertal-abfall --dataset waste_balance`
+    """
+    from quality.assign import Assigned, assign
+
+    desk = desk_of(home, region)
+    if period is None:
+        told = assign(desk.pack, supplier, f"{dataset}/{file.name}") if supplier in desk.pack.suppliers else None
+        if not isinstance(told, Assigned):
+            fail(
+                f"expected a period in the file's name or --period, found neither in {file.name!r}",
+                WRONG_USE,
+                as_json=as_json,
+            )
+        period = str(told.period)
+    with progress(f"checking {file.name}", quiet=as_json):
+        document = desk.check(file, supplier, dataset, period)
+    _show_receipt(document, as_json)
+
+
+@command()
+def withdraw(
+    delivery: Annotated[str, typer.Argument(help="Id of the delivery.")],
+    reason: Annotated[str, typer.Option(help="Why it is taken back.")],
+    who: Annotated[str, typer.Option(help="Who takes it back.", show_default=False)] = "",
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Take a delivery back; if it held its slot, nobody holds it now. Bytes and history stay.
+
+    Example: `verbund withdraw wuppertal-abfall--waste_balance--2024--01 --reason "wrong year"`
+    """
+    desk = desk_of(home, region)
+    changed = desk.withdraw(delivery, who=who or _user(), why=reason)
+    document = desk.receipt(delivery)
+    if as_json:
+        say_json(document)
+    else:
+        out.print(f"{delivery}: {state_text(document['state'])}" + ("" if changed else " (was withdrawn before)"))
+
+
+@command()
+def deliveries(
+    supplier: Annotated[str | None, typer.Option(help="Only this supplier's.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only of this dataset.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only for this period.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only those in this state.")] = None,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """All deliveries with their state and their rows.
+
+    Example: `verbund deliveries --state rejected`
+    """
+    from quality.desk import summary_of
+
+    desk = desk_of(home, region)
+    documents = [summary_of(view) for view in desk.ledger.deliveries(supplier, dataset, period, state)]
+    for document in documents:
+        document.update(changes=None, receipt=desk.receipt_files(document["delivery"]))
+    if as_json:
+        say_json(documents)
+        return
+    columns = ["delivery", "state", "delivered", "accepted", "with warning", "held back", "ignored", "received"]
+    table(
+        columns,
+        [[d["delivery"], state_text(d["state"]), *d["rows"].values(), d["received_at"][:16]] for d in documents],
+    )
+
+
+@command()
+def receipt(
+    delivery: Annotated[str, typer.Argument(help="Id of the delivery.")],
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """What the supplier was told, with the places of the receipt's files.
+
+    Example: `verbund receipt wuppertal-abfall--waste_balance--2024--01`
+    """
+    document = desk_of(home, region).receipt(delivery)
+    _show_receipt(document, as_json, judge_by_exit=False)
+
+
+@command()
+def history(
+    target: Annotated[str, typer.Argument(help="A delivery (…--2024--01) or a slot (supplier--dataset--period).")],
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Everything that happened to a delivery or a slot, in order: when, what, who, why.
+
+    Example: `verbund history wuppertal-abfall--waste_balance--2024`
+    """
+    try:
+        events = desk_of(home, region).ledger.history(target)
+    except ValueError as error:
+        fail(str(error), WRONG_USE, as_json=as_json)
+    told = [
+        {
+            "at": e.at.isoformat(),
+            "delivery": e.delivery_id,
+            "event": e.kind,
+            "who": e.who,
+            "why": e.why,
+            "facts": dict(e.facts),
+        }
+        for e in events
+    ]
+    if as_json:
+        say_json(told)
+        return
+    rows = [[e["at"][:19], e["delivery"] or target, e["event"], _facts(e["facts"]), e["who"], e["why"]] for e in told]
+    table(["at (UTC)", "delivery", "what", "facts", "who", "why"], rows)
+
+
+@command()
+def replay(
+    delivery: Annotated[str | None, typer.Option(help="Only this delivery.")] = None,
+    supplier: Annotated[str | None, typer.Option(help="Only this supplier's.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only of this dataset.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only for this period.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Also what was judged under the present rules.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would change.")] = False,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Judge again from the vault after a contract, dialect or mapping changed.
+
+    Example: `verbund replay --dry-run`, then `verbund replay`
+    """
+    from dataclasses import asdict
+
+    from quality import replay as replaying
+
+    desk = desk_of(home, region)
+    if delivery:
+        chosen = [desk.ledger.delivery(delivery)]
+    else:
+        chosen = replaying.candidates(desk, supplier=supplier, dataset=dataset, period=period, everything=everything)
+    with progress(f"judging {len(chosen)} deliveries again", quiet=as_json):
+        done = list(replaying.replay(desk, chosen, dry_run=dry_run))
+    if as_json:
+        say_json({"dry_run": dry_run, "deliveries": [{**asdict(r), "differs": r.differs} for r in done]})
+        return
+    if not done:
+        out.print("Nothing to replay: every verdict was reached under the rules that hold now.")
+        return
+    rows = [
+        [
+            r.delivery,
+            state_text(r.state_before),
+            state_text(r.state_after),
+            _accepted(r.rows_before),
+            _accepted(r.rows_after),
+        ]
+        for r in done
+    ]
+    table(["delivery", "before", "would be" if dry_run else "now", "rows taken before", "rows taken"], rows)
+
+
+# --- foundation and releases ---
+
+
+@command()
+def build(
+    full: Annotated[bool, typer.Option("--full", help="All models, not only what changed.")] = True,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Build the foundation: harmonised tables and indicators from everything accepted.
+
+    Example: `verbund build`
+    """
+    from quality import foundation
+    from quality.supply import publish_supply
+
+    desk = desk_of(home, region)
+    with progress("building the foundation", quiet=as_json):
+        publish_supply(desk)
+        built = foundation.build(desk.settings, full=full)
+    _show_build(built, as_json)
+
+
+@command()
+def release(
+    note: Annotated[str, typer.Option(help="What this release is for.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Also when nothing changed since the last one.")] = False,
+    differences: Annotated[
+        tuple[int, int] | None,
+        typer.Option("--differences", help="OLD NEW: make none, list what changed between two.", show_default=False),
+    ] = None,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Freeze the foundation as a numbered release: DuckDB file, Parquet, manifest.
+
+    Examples: `verbund release --note "Bilanz 2024"`, `verbund release --differences 1 2`
+    """
+    from quality import release as releasing
+
+    settings = settings_of(home, region)
+    if differences:
+        changed = releasing.differences(settings, *differences)
+        say_json(_plain(changed)) if as_json else out.print_json(data=_plain(changed))
+        return
+    with progress("freezing the foundation", quiet=as_json):
+        made = releasing.release(settings, note=note, force=force)
+    document = {"release": made.number, "snapshot": made.snapshot, "tables": dict(made.tables), "path": str(made.path)}
+    if as_json:
+        say_json(document)
+        return
+    out.print(f"Release {made.number} at {made.path}")
+    table(["table", "rows"], made.tables.items())
+
+
+@command()
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT on the current release.")],
+    number: Annotated[
+        int | None, typer.Option("--release", help="Another release than the current one.", show_default=False)
+    ] = None,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the current release, read-only; loads and builds do not disturb it.
+
+    Example: `verbund query "select area, value from indicators where indicator = 'K-01'"`
+    """
+    from quality import release as releasing
+
+    answer = releasing.query(settings_of(home, region), sql, number)
+    if as_json:
+        say_json(answer)
+    else:
+        table(answer["columns"], answer["rows"])
+
+
+# --- packs, contracts, installation ---
+
+
+@region_app.command("check")
+def region_check(home: Home = None, region: Region = None, as_json: Json = False) -> None:
+    """Check a region pack as a whole: every mistake with file, line and what was expected.
+
+    Example: `verbund region check --region regions/bergisch`
+    """
+    from quality.desk import load_region
+    from quality.sources import Misconfigured
+
+    settings = settings_of(home, region)
+    try:
+        pack = load_region(settings)
+    except Misconfigured as error:
+        problems = [
+            {"file": str(p.file), "line": p.line, "expected": p.expected, "found": p.found} for p in error.problems
+        ]
+        if as_json:
+            say_json({"region": str(settings.region_dir), "problems": problems})
+        else:
+            for problem in error.problems:
+                err.print(str(problem), markup=False)
+        raise typer.Exit(REJECTED) from None
+    counts = {
+        "suppliers": len(pack.suppliers),
+        "mandates": len(pack.mandates),
+        "dialects": len(pack.dialects),
+        "datasets": len(pack.contracts),
+    }
+    if as_json:
+        say_json({"region": pack.region.id, "problems": [], **counts})
+    else:
+        out.print(f"{pack.region.name}: sound ({', '.join(f'{n} {what}' for what, n in counts.items())})")
+
+
+@contract_app.command("lint")
+def contract_lint(home: Home = None, region: Region = None, as_json: Json = False) -> None:
+    """Check every contract: against ODCS 3.1, and for what Verbund needs beyond it.
+
+    Example: `verbund contract lint`
+    """
+    from quality.lint import lint_contracts
+
+    results = lint_contracts(settings_of(home, region))
+    if as_json:
+        say_json([{"contract": r.contract, "file": str(r.file), "problems": list(r.problems)} for r in results])
+    else:
+        table(["contract", "result"], [[r.contract, "; ".join(r.problems) or "clean"] for r in results])
+    raise typer.Exit(REJECTED if any(r.problems for r in results) else DONE)
+
+
+@command()
+def doctor(home: Home = None, region: Region = None, as_json: Json = False) -> None:
+    """Is this installation sound? Versions, extensions, store, ledger, lake, region pack.
+
+    Example: `verbund doctor`
+    """
+    from dataclasses import asdict
+
+    from quality.doctor import examine
+
+    answers = examine(settings_of(home, region))
+    if as_json:
+        say_json([asdict(a) for a in answers])
+    else:
+        table(
+            ["", "what", "found", "remedy"],
+            [["ok" if a.well else "NOT OK", a.what, a.found, a.remedy] for a in answers],
+        )
+    raise typer.Exit(DONE if all(a.well for a in answers) else UNAVAILABLE)
+
+
+# --- running ---
+
+
+@command()
+def demo(
+    home: Home = None,
+    region: Annotated[
+        str | None,
+        typer.Option("--region", help="Region of the demo; only the bergisch pack has one.", show_default="bergisch"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """A region with data, sent the real way through everything; prints what happened and where to look.
+
+    Example: `verbund demo`, then `verbund up`
+    """
+    from verbund.demo_run import run_demo
+
+    run_demo(settings_of(home, region), as_json=as_json)
+
+
+@command()
+def up(
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
+    judges: Annotated[
+        int, typer.Option(help="Judge processes; suppliers are shared out among them.", min=1, max=8)
+    ] = 1,
+    home: Home = None,
+    region: Region = None,
+) -> None:
+    """Start everything: judges, reporter, Dagster UI and daemon; end with Ctrl-C.
+
+    Example: `verbund up --port 3000`
+    """
+    from verbund.processes import supervise
+
+    raise typer.Exit(supervise(settings_of(home, region), host=host, port=port, judges=judges))
+
+
+@command(hidden=True)
+def judge(
+    shard: Annotated[int, typer.Option(help="Which part.")] = 0,
+    of: Annotated[int, typer.Option(help="Of how many.")] = 1,
+    home: Home = None,
+    region: Region = None,
+) -> None:
+    """Be a judge process (started by `verbund up`)."""
+    from quality import judging
+    from verbund.processes import stop_on_signal
+
+    _log_to_stderr()
+    judging.run(settings_of(home, region), shard=(shard, of), stop=stop_on_signal())
+
+
+@command(hidden=True)
+def reporter(home: Home = None, region: Region = None) -> None:
+    """Be the reporter process (started by `verbund up`)."""
+    from orchestration import reporter as reporting
+    from verbund.processes import stop_on_signal
+
+    _log_to_stderr()
+    reporting.run(settings_of(home, region), stop_on_signal())
+
+
+def main() -> None:
+    """Entry point of the command `verbund`."""
+    if not sys.stdout.isatty():
+        out.width = max(out.width, 200)
+    app()
+
+
+def _show_receipt(document: dict[str, Any], as_json: bool, *, judge_by_exit: bool = True) -> None:
+    if as_json:
+        say_json(document)
+    else:
+        rows = document["rows"]
+        out.print(f"{document['delivery']}: {state_text(document['state'])}")
+        if summary := document.get("summary"):
+            out.print(summary["de"], markup=False)
+        out.print(
+            f"{rows['delivered']} Zeilen = {rows['accepted']} übernommen + {rows['accepted_with_warning']} mit Hinweis "
+            f"+ {rows['quarantined']} zurückgehalten + {rows['ignored_by_rule']} nach Regel ausgelassen",
+            markup=False,
+        )
+        for finding in document["findings"]:
+            out.print(f"  [bold]{finding['severity']}[/bold] {finding['rule']}: ", end="")
+            out.print(finding["message"]["de"], markup=False)
+            out.print(f"      → {finding['remedy']['de']}", markup=False)
+        for path in (path for path in document["receipt"].values() if path):
+            out.print(f"  {path}", markup=False)
+    if judge_by_exit and document["state"] == "rejected":
+        raise typer.Exit(REJECTED)
+
+
+def _show_build(built: Any, as_json: bool) -> None:
+    document = _plain(built)
+    if as_json:
+        say_json(document)
+    else:
+        out.print_json(data=document, default=str)
+
+
+def _plain(value: Any) -> Any:
+    from dataclasses import asdict, is_dataclass
+
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _facts(facts: dict[str, Any]) -> str:
+    shown = {
+        key: value
+        for key, value in facts.items()
+        if key in ("state", "of", "by", "was", "attempt", "file_name", "due", "begins")
+    }
+    return ", ".join(f"{key}={value}" for key, value in shown.items())
+
+
+def _accepted(rows: dict[str, int]) -> str:
+    taken = rows.get("accepted", 0) + rows.get("accepted_with_warning", 0)
+    return f"{taken} of {rows.get('delivered', 0)}"
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "command line"
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.Formatter.converter = time.gmtime
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Starting and watching the processes of the embedded profile: judges, reporter, Dagster's webserver and daemon."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from storage.settings import Settings, project_root
+from verbund.output import err, out
+
+#: A process that ends by itself is started again, at most so often within a minute.
+RESTARTS_PER_MINUTE = 5
+
+
+@dataclass
+class _Process:
+    name: str
+    command: Sequence[str]
+    niceness: int = 0
+    running: subprocess.Popen[bytes] | None = None
+    starts: list[float] = field(default_factory=list)
+
+
+def stop_on_signal() -> threading.Event:
+    """An event that is set when the process is asked to end."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
+    """Start all processes, start again what ends, and end them all on a signal. Returns the exit code."""
+    from orchestration.instance import prepare_instance
+
+    home = settings.paths.create()
+    home.logs.mkdir(parents=True, exist_ok=True)
+    prepare_instance(settings)
+    environment = {
+        **os.environ,
+        "VERBUND_HOME": str(settings.home),
+        "VERBUND_REGION": str(settings.region_dir),
+        "DAGSTER_HOME": str(home.dagster),
+        "PYTHONUNBUFFERED": "1",
+    }
+    verbund = [sys.executable, "-m", "verbund.cli"]
+    dagster = [sys.executable, "-m"]
+    workspace = ["-m", "orchestration.definitions", "-d", str(project_root())]
+    processes = [
+        *(_Process(f"judge-{i}", [*verbund, "judge", "--shard", str(i), "--of", str(judges)]) for i in range(judges)),
+        _Process("reporter", [*verbund, "reporter"], niceness=10),
+        _Process("webserver", [*dagster, "dagster_webserver", "-h", host, "-p", str(port), *workspace]),
+        _Process("daemon", [*dagster, "dagster._daemon", "run", *workspace], niceness=5),
+    ]
+    stop = stop_on_signal()
+    out.print(f"Dagster UI:  http://{host}:{port}")
+    out.print(f"Inboxes:     {home.inboxes}/<supplier>/   (drop a file, the receipt appears beside it)", markup=False)
+    out.print(f"Logs:        {home.logs}", markup=False)
+    out.print("End with Ctrl-C.")
+    try:
+        for process in processes:
+            _start(process, environment, home.logs)
+        while not stop.wait(0.5):
+            for process in processes:
+                if process.running is not None and process.running.poll() is not None:
+                    err.print(
+                        f"{process.name} ended with {process.running.returncode}, see {home.logs / process.name}.log",
+                        markup=False,
+                    )
+                    if not _may_start(process):
+                        err.print(f"{process.name} keeps ending; all is stopped.", markup=False)
+                        return 3
+                    _start(process, environment, home.logs)
+    finally:
+        _end(processes)
+    return 0
+
+
+def _start(process: _Process, environment: Mapping[str, str], logs: Path) -> None:
+    with (logs / f"{process.name}.log").open("ab") as log:
+        process.running = subprocess.Popen(
+            process.command, env=dict(environment), stdout=log, stderr=log, start_new_session=True
+        )
+    if process.niceness:
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, process.running.pid, process.niceness)
+    process.starts.append(time.monotonic())
+
+
+def _may_start(process: _Process) -> bool:
+    recent = [at for at in process.starts if at > time.monotonic() - 60]
+    return len(recent) < RESTARTS_PER_MINUTE
+
+
+def _end(processes: Sequence[_Process]) -> None:
+    """Ask every process and its children to end, then insist."""
+    for process in processes:
+        if process.running is not None and process.running.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.running.pid, signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    for process in processes:
+        if process.running is None:
+            continue
+        try:
+            process.running.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.running.pid, signal.SIGKILL)
