@@ -121,7 +121,10 @@ class Unreadable(Exception):
     def __init__(self, rule: str, *, expected: str, found: str, line: int | None = None, **facts: Any) -> None:
         self.rule, self.line = rule, line
         self.facts: dict[str, Any] = {"expected": expected, "found": found, **facts}
-        super().__init__(f"{rule}: expected {expected}, found {found}" + (f" at line {line}" if line else ""))
+        super().__init__(
+            f"{rule}: expected {expected}, found {found}"
+            + ("" if line is None or f"line {line}" in found else f" at line {line}")
+        )
 
 
 class Reader(Protocol):

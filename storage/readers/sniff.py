@@ -65,7 +65,7 @@ _NAMES = {
     "encrypted": "an encrypted Office document",
 }
 _EDIFACT = re.compile(rb"\s*(?:UNA.{6}\s*)?UNB.", re.DOTALL)
-_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.DOTALL)
+_HTML = re.compile(rb"<(?:!doctype\s+html|html|head|body)\b", re.I)
 _XML = re.compile(rb"\s*<(?:\?xml|!doctype|!--|[a-z_][\w.:-]*[\s/>])", re.I)
 _JSON = re.compile(rb"\s*(?:\{\s*(?:\"[^\"\n]*\"\s*:|\})|\[\s*(?:\{\s*\"|\[|\"[^\"\n]*\"\s*[,\]]\s*\n))")
 #: Control characters that text never holds; tab, line feed, vertical tab, form feed, return and DOS end of file may.
@@ -120,7 +120,9 @@ def kind_of(source: Path) -> Kind:
     head = head.removeprefix(codecs.BOM_UTF8)
     if b"\x00" in head or sum(head.count(byte) for byte in _CONTROL) * 50 > len(head):
         return _kind("binary")
-    for pattern, word in ((_EDIFACT, "edifact"), (_HTML, "html"), (_XML, "xml"), (_JSON, "json")):
+    if _HTML.match(_after_prolog(head)):
+        return _kind("html")
+    for pattern, word in ((_EDIFACT, "edifact"), (_XML, "xml"), (_JSON, "json")):
         if pattern.match(head):
             return _kind(word)
     return _kind("text")
@@ -204,6 +206,18 @@ def _has_content(chunk: bytes) -> bool:
     return bool(chunk.strip(b" \t\r\n\x0b\x0c\x1a"))
 
 
+def _after_prolog(head: bytes) -> bytes:
+    """The text after an XML declaration and comments; a pattern for that backtracks without end on some real files."""
+    while True:
+        head = head.lstrip()
+        for opening, closing in ((b"<?xml", b"?>"), (b"<!--", b"-->")):
+            if head[:5].lower().startswith(opening):
+                head = head.partition(closing)[2]
+                break
+        else:
+            return head
+
+
 def _mentions(source: Path, needle: bytes) -> bool:
     with source.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return content.find(needle) >= 0
@@ -214,13 +228,21 @@ def _kind_of_zip(source: Path) -> str:
         with zipfile.ZipFile(source) as archive:
             names = {name.lower() for name in archive.namelist()}
             if "xl/workbook.xml" in names:
-                return "xlsm" if "xl/vbaproject.bin" in names else "xlsx"
+                return "xlsm" if _has_macros(archive, names) else "xlsx"
             if "mimetype" in names and "content.xml" in names:
                 with archive.open("mimetype") as part:
                     return "ods" if b"opendocument.spreadsheet" in part.read(200) else "zip"
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, KeyError, EOFError):
         return "zip"
     return "zip"
+
+
+def _has_macros(archive: zipfile.ZipFile, names: set[str]) -> bool:
+    if any(name.endswith("vbaproject.bin") or name.startswith("xl/macrosheets/") for name in names):
+        return True
+    # a workbook may say that macros are welcome while it holds none
+    with archive.open("[Content_Types].xml") as part:
+        return b"macroEnabled.main+xml" in part.read(1024 * 1024)
 
 
 def _marked(head: bytes) -> str | None:
@@ -298,18 +320,22 @@ def _first_undecodable(source: Path, encoding: str) -> tuple[str, int] | None:
         while True:
             chunk = file.read(CHUNK)
             if undefined is not None and chunk and len(chunk.translate(None, undefined)) == len(chunk):
-                line += chunk.count(b"\n")
+                line += max(chunk.count(b"\n"), chunk.count(b"\r"))
                 continue
             try:
-                line += decoder.decode(chunk, final=not chunk).count("\n")
+                line += _lines(decoder.decode(chunk, final=not chunk))
             except UnicodeDecodeError as error:
-                before = error.object[: error.start].decode(encoding, "replace").count("\n")
+                before = _lines(error.object[: error.start].decode(encoding, "replace"))
                 wrong = error.object[error.start : error.start + 1].hex().upper()
                 return f"byte 0x{wrong}", line + before
             except UnicodeError as error:  # utf-7, idna and the like raise the base class
                 return str(error), line
             if not chunk:
                 return None
+
+
+def _lines(text: str) -> int:
+    return max(text.count("\n"), text.count("\r"))
 
 
 def _undefined_bytes(encoding: str) -> bytes | None:

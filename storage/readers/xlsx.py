@@ -44,6 +44,8 @@ MAX_STRINGS = 256 * 1024**2
 MAX_INDEX = 16 * 1024**2
 MAX_CELL = 1024 * 1024
 MAX_ROW_BYTES = 64 * 1024**2
+#: Error values beyond this are read as empty cells.
+MAX_ERRORS = 100_000
 CHUNK = 1024 * 1024
 
 _SAMPLE_ROWS = 250
@@ -52,17 +54,16 @@ _STRICT = "{http://purl.oclc.org/ooxml/spreadsheetml/main}"
 _PREFIX = rb"<(?:\w+:)?"
 _CELL_REF = re.compile(rb"\sr=[\"']([A-Za-z]{1,3})(\d{1,7})[\"']")
 _CELL = re.compile(_PREFIX + rb"c[\s/>]")
-_ROW = re.compile(_PREFIX + rb"row\b([^>]*)>")
+_ROW = re.compile(_PREFIX + rb"row\b([^<>]*)>")
 _ROW_NUMBER = re.compile(rb"\sr=[\"'](\d{1,7})[\"']")
 _HIDDEN = re.compile(rb"\shidden=[\"'](?:1|true)[\"']")
-_ERROR = re.compile(
-    _PREFIX + rb"c\b([^>]*\st=[\"']e[\"'][^>]*)>(?:(?!</?(?:\w+:)?c[\s>]).)*?" + _PREFIX + rb"v>([^<]*)<", re.DOTALL
-)
+_ERROR = re.compile(rb"\st=[\"']e[\"']")
+_VALUE = re.compile(_PREFIX + rb"v>([^<]*)<")
 _FORMULA_WITHOUT_VALUE = re.compile(
     _PREFIX
-    + rb"c\b([^>]*)>\s*"
+    + rb"c\b([^<>]*)>\s*"
     + _PREFIX
-    + rb"f\b(?:[^>]*/>|[^>]*>[^<]*</(?:\w+:)?f>)\s*(?:"
+    + rb"f\b(?:[^<>]*/>|[^<>]*>[^<]*</(?:\w+:)?f>)\s*(?:"
     + _PREFIX
     + rb"v\s*/>|"
     + _PREFIX
@@ -228,10 +229,14 @@ def _look(block: bytes, beside: _Beside) -> None:
             beside.rows = max(beside.rows, int(number[1]))
             if _HIDDEN.search(tag):
                 beside.hidden.add(int(number[1]))
-    if b'="e"' in block or b"='e'" in block:
-        for attributes, text in _ERROR.findall(block):
-            if place := _CELL_REF.search(attributes):
-                beside.errors[int(place[2]), _column(place[1])] = text.decode("utf-8", "replace").strip()
+    for mark in _ERROR.finditer(block):
+        if len(beside.errors) == MAX_ERRORS:
+            break
+        start, end = block.rfind(b"<", 0, mark.start()), block.find(b">", mark.end())
+        place = _CELL_REF.search(block, start, end)
+        text = _VALUE.search(block, end, end + 1000)
+        if place and text:
+            beside.errors[int(place[2]), _column(place[1])] = text[1].decode("utf-8", "replace").strip()
     if b"f>" in block or b"f/>" in block:
         for attributes in _FORMULA_WITHOUT_VALUE.findall(block):
             place = _CELL_REF.search(attributes)
