@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from zoneinfo import available_timezones
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from quality.units import interval_minutes
 from storage.readers import FormatSpec
 
 
@@ -51,6 +53,21 @@ class Column(_Strict):
         if self.label == "end" and not self.interval:
             raise ValueError("label: end needs an interval (PT15M), by which the timestamp is moved to the start")
         return self
+
+    @field_validator("file_name")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str | None) -> str | None:
+        return pattern and _pattern(pattern)
+
+    @field_validator("interval")
+    @classmethod
+    def _is_a_duration(cls, interval: str | None) -> str | None:
+        return interval and _duration(interval)
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str | None) -> str | None:
+        return zone and known_zone(zone)
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -99,6 +116,16 @@ class Pivot(_Strict):
             raise ValueError("give either columns or matching")
         return self
 
+    @field_validator("matching")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str | None) -> str | None:
+        return pattern and _pattern(pattern)
+
+    @field_validator("interval")
+    @classmethod
+    def _is_a_duration(cls, interval: str | None) -> str | None:
+        return interval and _duration(interval)
+
 
 class Recognise(_Strict):
     """How a file in the inbox is told apart: a pattern its name must match, with an optional group `period`."""
@@ -144,6 +171,19 @@ class Dialect(_Strict):
             return columns
         return {name: {"from": value} if isinstance(value, str) else value for name, value in columns.items()}
 
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str) -> str:
+        return known_zone(zone)
+
+    @field_validator("format")
+    @classmethod
+    def _format_has_patterns(cls, spec: FormatSpec) -> FormatSpec:
+        for pattern in (spec.stop_at, spec.only_lines):
+            if pattern is not None:
+                _pattern(pattern)
+        return spec
+
     @model_validator(mode="after")
     def _marks_differ(self) -> Dialect:
         if self.decimal == self.thousands:
@@ -156,6 +196,18 @@ class Dialect(_Strict):
         names += [ignore.column for ignore in self.ignore]
         names += list(self.pivot.columns) if self.pivot else []
         return tuple(dict.fromkeys(names))
+
+
+def known_zone(zone: str) -> str:
+    """The name of a time zone, checked."""
+    if zone not in available_timezones():
+        raise ValueError(f"{zone!r} is not a time zone; zones look like Europe/Berlin and Etc/GMT-1")
+    return zone
+
+
+def _duration(text: str) -> str:
+    interval_minutes(text)
+    return text
 
 
 def _pattern(pattern: str) -> str:

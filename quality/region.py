@@ -5,19 +5,23 @@ A pack is checked as a whole: every mistake names file and line. What is owed wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from quality.codelists import CodeList, load_code_lists
+from quality.codelists import CodeList, load_code_lists, lookup_key
 from quality.contract import Contract, load_contracts
-from quality.dialect import Dialect
-from quality.sources import Misconfigured, Problem, content_hash, line_of, load_csv, load_yaml, validated
+from quality.contract import Field as ContractField
+from quality.dialect import Dialect, known_zone
+from quality.sources import Misconfigured, Problem, content_hash, dates_of, line_of, load_csv, load_yaml, validated
+from quality.units import UnknownUnit, factor
+from storage.periods import period as read_period
 
 SUPPLIER_ID = r"^[a-z0-9][a-z0-9-]{2,40}$"
 MAPPING_COLUMNS = ("list", "supplier", "word", "code", "valid_from", "valid_to", "mapped_by", "mapped_on")
@@ -47,7 +51,12 @@ class Region(_Strict):
     zone: str = "Europe/Berlin"
     starts_on: date
     """First day for which slots are owed at all."""
-    areas: Sequence[Area]
+    areas: Sequence[Area] = Field(min_length=1)
+
+    @field_validator("zone")
+    @classmethod
+    def _is_a_zone(cls, zone: str) -> str:
+        return known_zone(zone)
 
 
 class Supplier(_Strict):
@@ -91,6 +100,24 @@ class Source(_Strict):
     """Cron expression, local time of the region."""
     period: str | None = None
     """Fixed period of what is fetched; else told from the file's name."""
+
+    @field_validator("every")
+    @classmethod
+    def _has_five_fields(cls, cron: str) -> str:
+        if not re.fullmatch(r"[0-9*/,-]+( [0-9A-Za-z*/,-]+){4}", cron):
+            raise ValueError("a cron expression has five fields: minute hour day month weekday, for example 0 5 * * *")
+        return cron
+
+    @field_validator("period")
+    @classmethod
+    def _is_a_period(cls, text: str | None) -> str | None:
+        return str(read_period(text)) if text is not None else None
+
+    @model_validator(mode="after")
+    def _address_fits(self) -> Source:
+        if self.kind == "http" and not re.match(r"https?://.", self.address):
+            raise ValueError("a source of kind http needs an address that begins with http:// or https://")
+        return self
 
 
 class _Suppliers(_Strict):
@@ -206,27 +233,44 @@ def load_pack(path: Path, contracts_folder: Path, code_lists_folder: Path) -> Re
                 problems.append(Problem(file, line_of(raw[name], ["id"]), "a dialect id used once", dialect.id))
             dialects[dialect.id] = dialect
             dialect_paths[dialect.id] = file
+    contracts: dict[str, Contract] = {}
+    code_lists: dict[str, CodeList] = {}
+    mappings: list[tuple[int, WordMapping]] = []
+    sites: list[tuple[int, Site]] = []
     try:
         contracts = load_contracts(contracts_folder, path / "contracts")
-        code_lists = load_code_lists(code_lists_folder, path / "codelists")
-        mappings = _mappings(path)
-        sites = _sites(path)
     except Misconfigured as error:
-        raise Misconfigured([*problems, *error.problems]) from None
-    if region is None or suppliers is None or mandates is None or sources is None:
+        problems.extend(error.problems)
+    try:
+        code_lists = load_code_lists(code_lists_folder, path / "codelists")
+    except Misconfigured as error:
+        problems.extend(error.problems)
+    try:
+        mappings.extend(_mappings(path, problems))
+    except Misconfigured as error:
+        problems.extend(error.problems)
+    try:
+        sites.extend(_sites(path, problems))
+    except Misconfigured as error:
+        problems.extend(error.problems)
+    # what points to a file that could not be read would only look wrong
+    if problems or region is None or suppliers is None or mandates is None or sources is None:
         raise Misconfigured(problems)
     code_lists = {
         **code_lists,
-        "site": CodeList.of_sites(sites, path / "sites.csv"),
+        "site": CodeList.of_sites([site for _, site in sites], path / "sites.csv"),
         "area": CodeList.of_areas(region.areas, path / "region.yml"),
     }
     files = [p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix in (".yml", ".csv")]
     by_id = {supplier.id: supplier for supplier in suppliers.suppliers}
     pack = RegionPack(
         path, region, by_id, mandates.mandates, dialects, dialect_paths,
-        mappings, sites, sources.sources, contracts, code_lists, files,
+        [_within_code(mapping, code_lists) for _, mapping in mappings], [site for _, site in sites], sources.sources,
+        contracts, code_lists, files,
     )  # fmt: skip
     problems += _references(pack, raw)
+    problems += _mapping_references(pack, mappings)
+    problems += _site_references(pack, sites)
     if problems:
         raise Misconfigured(problems)
     return pack
@@ -235,12 +279,19 @@ def load_pack(path: Path, contracts_folder: Path, code_lists_folder: Path) -> Re
 def _references(pack: RegionPack, raw: Mapping[str, Any]) -> Iterable[Problem]:
     """Every name that points to nothing, and every promise that cannot be kept."""
     mandates_file, sources_file = pack.path / "mandates.yml", pack.path / "sources.yml"
+    areas = [area.area_code for area in pack.region.areas]
+    for index, code in enumerate(areas):
+        if code in areas[:index]:
+            line = line_of(raw["region.yml"], ["areas", index])
+            yield Problem(pack.path / "region.yml", line, "a municipality named once", code)
     seen: set[str] = set()
     for index, supplier in enumerate(raw["suppliers.yml"]["suppliers"]):
+        line = line_of(raw["suppliers.yml"], ["suppliers", index])
         if supplier["id"] in seen:
-            line = line_of(raw["suppliers.yml"], ["suppliers", index])
             yield Problem(pack.path / "suppliers.yml", line, "a supplier id used once", supplier["id"])
         seen.add(supplier["id"])
+        if (home := supplier.get("area_code")) is not None:
+            yield from _unknown(pack.path / "suppliers.yml", line, "municipality of the region", home, areas)
     for index, mandate in enumerate(pack.mandates):
         line = line_of(raw["mandates.yml"], ["mandates", index])
         yield from _unknown(mandates_file, line, "supplier", mandate.supplier, pack.suppliers)
@@ -255,6 +306,15 @@ def _references(pack: RegionPack, raw: Mapping[str, Any]) -> Iterable[Problem]:
             yield Problem(
                 mandates_file, line, "valid_until after valid_from", f"{mandate.valid_from}…{mandate.valid_until}"
             )
+        for prefix in mandate.areas:
+            if not any(code.startswith(prefix) for code in areas):
+                yield Problem(mandates_file, line, f"the beginning of a key of the region ({', '.join(areas)})", prefix)
+        for other in pack.mandates[:index]:
+            same = (other.supplier, other.dataset) == (mandate.supplier, mandate.dataset)
+            if same and other.valid_from < mandate.valid_until and mandate.valid_from < other.valid_until:
+                # with two in force only the later one would be looked at, and rows of the other would look foreign
+                yield Problem(mandates_file, line, "one mandate at a time for a supplier and dataset",
+                              f"{mandate.supplier}/{mandate.dataset} from {mandate.valid_from} beside {other.valid_from}")  # fmt: skip
     for index, source in enumerate(pack.sources):
         line = line_of(raw["sources.yml"], ["sources", index])
         yield from _unknown(sources_file, line, "supplier", source.supplier, pack.suppliers)
@@ -268,15 +328,35 @@ def _references(pack: RegionPack, raw: Mapping[str, Any]) -> Iterable[Problem]:
         for f in contract.fields:
             if f.code_list:
                 yield from _unknown(contract.path, 1, "code list", f.code_list, pack.code_lists)
-    for line, row in (
-        load_csv(pack.path / "mappings.csv", MAPPING_COLUMNS) if (pack.path / "mappings.csv").exists() else []
-    ):
-        file = pack.path / "mappings.csv"
-        yield from _unknown(file, line, "code list", row["list"], pack.code_lists)
-        if row["supplier"] != "*":
-            yield from _unknown(file, line, "supplier", row["supplier"], pack.suppliers)
-        if row["list"] in pack.code_lists:
-            yield from _unknown(file, line, f"code of {row['list']}", row["code"], pack.code_lists[row["list"]].codes)
+
+
+def _mapping_references(pack: RegionPack, mappings: Sequence[tuple[int, WordMapping]]) -> Iterator[Problem]:
+    """Words that lead nowhere, and words that lead to two codes on the same day."""
+    file = pack.path / "mappings.csv"
+    before: dict[tuple[str, str, str], list[WordMapping]] = {}
+    for line, mapping in mappings:
+        yield from _unknown(file, line, "code list", mapping.code_list, pack.code_lists)
+        if mapping.supplier != "*":
+            yield from _unknown(file, line, "supplier", mapping.supplier, pack.suppliers)
+        if mapping.code_list in pack.code_lists:
+            codes = pack.code_lists[mapping.code_list].codes
+            yield from _unknown(file, line, f"code of {mapping.code_list}", mapping.code, codes)
+        others = before.setdefault((mapping.code_list, mapping.supplier, lookup_key(mapping.word)), [])
+        for other in others:
+            if mapping.valid_from <= other.valid_to and other.valid_from <= mapping.valid_to:
+                found = f"{mapping.word!r} for {other.code} and {mapping.code}"
+                yield Problem(file, line, "a word that stands for one code at a time", found)
+        others.append(mapping)
+
+
+def _site_references(pack: RegionPack, sites: Sequence[tuple[int, Site]]) -> Iterator[Problem]:
+    file, areas = pack.path / "sites.csv", {area.area_code for area in pack.region.areas}
+    seen: set[str] = set()
+    for line, site in sites:
+        yield from _unknown(file, line, "municipality of the region", site.area_code, areas)
+        if site.site_id in seen:
+            yield Problem(file, line, "a site id used once", site.site_id)
+        seen.add(site.site_id)
 
 
 def _dialect_references(pack: RegionPack, dialect: Dialect, raw: Any) -> Iterable[Problem]:
@@ -298,6 +378,46 @@ def _dialect_references(pack: RegionPack, dialect: Dialect, raw: Any) -> Iterabl
     for f in contract.fields:
         if f.required and f.name not in filled:
             yield Problem(file, line_of(raw, ["columns"]), f"a column for the required field {f.name}", "none")
+    for name, column in dialect.columns.items():
+        if (known := contract.by_name.get(name)) is None:
+            continue
+        line = line_of(raw, ["columns", name])
+        yield from _unit_fits(file, line, known, column.unit, column.interval)
+        if column.default is not None and known.code_list is None:
+            yield Problem(file, line, "a default only for a field with a code list", f"{name}: {column.default}")
+        for text in (column.constant, column.default):
+            yield from _code_fits(pack, dialect, file, line, known, text)
+    if dialect.pivot and (value := contract.by_name.get(dialect.pivot.value)):
+        yield from _unit_fits(file, line_of(raw, ["pivot"]), value, dialect.pivot.unit, dialect.pivot.interval)
+        for source, texts in dialect.pivot.columns.items():
+            for name, text in texts.items():
+                if name in contract.by_name:
+                    line = line_of(raw, ["pivot", "columns", source, name])
+                    yield from _code_fits(pack, dialect, file, line, contract.by_name[name], text)
+
+
+def _unit_fits(file: Path, line: int, to: ContractField, unit: str | None, interval: str | None) -> Iterator[Problem]:
+    try:
+        factor(unit, to.unit, interval)
+    except UnknownUnit as error:
+        yield Problem(file, line, f"a unit that becomes {to.unit} ({to.name})", str(error))
+
+
+def _code_fits(
+    pack: RegionPack, dialect: Dialect, file: Path, line: int, to: ContractField, text: str | None
+) -> Iterator[Problem]:
+    """A text that the dialect itself writes into a field must be a code, or a word mapped for all who use it."""
+    codes = pack.code_lists.get(to.code_list or "")
+    if text is None or codes is None:
+        return
+    users = {mandate.supplier for mandate in pack.mandates if dialect.id in mandate.dialects}
+    mapped_for = {
+        m.supplier for m in pack.mappings if m.code_list == to.code_list and lookup_key(m.word) == lookup_key(text)
+    }
+    spelled = any(lookup_key(text) in codes.variants(code) for code in codes.codes)
+    if not spelled and "*" not in mapped_for and not (users and users <= mapped_for):
+        near = ", ".join(codes.nearest(text, {})) or "none is near"
+        yield Problem(file, line, f"a code of {to.code_list} for {to.name} (nearest: {near})", repr(text))
 
 
 def _unknown(file: Path, line: int, kind: str, name: str, known: Iterable[str]) -> Iterable[Problem]:
@@ -307,33 +427,38 @@ def _unknown(file: Path, line: int, kind: str, name: str, known: Iterable[str]) 
         yield Problem(file, line, f"a known {kind} (there are: {listed})", repr(name))
 
 
-def _mappings(path: Path) -> list[WordMapping]:
-    file = path / "mappings.csv"
+def _mappings(path: Path, problems: list[Problem]) -> Iterator[tuple[int, WordMapping]]:
+    for line, row, first, last in _dated(path / "mappings.csv", MAPPING_COLUMNS, problems):
+        yield line, WordMapping(row["list"], row["supplier"], row["word"], row["code"], first, last, row["mapped_by"], row["mapped_on"])  # fmt: skip
+
+
+def _sites(path: Path, problems: list[Problem]) -> Iterator[tuple[int, Site]]:
+    for line, row, first, last in _dated(path / "sites.csv", SITE_COLUMNS, problems):
+        yield line, Site(row["site_id"], row["kind"], row["name"], row["area_code"], first, last)
+
+
+def _dated(
+    file: Path, columns: Sequence[str], problems: list[Problem]
+) -> Iterator[tuple[int, Mapping[str, str], date, date]]:
+    """The rows of a CSV of the pack that may be missing, with the days they hold for; bad days go to `problems`."""
     if not file.exists():
-        return []
-    return [
-        WordMapping(
-            row["list"], row["supplier"], row["word"], row["code"],
-            *_validity(file, line, row), row["mapped_by"], row["mapped_on"],
-        )
-        for line, row in load_csv(file, MAPPING_COLUMNS)
-    ]  # fmt: skip
+        return
+    for line, row in load_csv(file, columns):
+        try:
+            first, last = dates_of(file, line, row)
+        except Misconfigured as error:
+            problems.extend(error.problems)
+            continue
+        yield line, row, first, last
 
 
-def _sites(path: Path) -> list[Site]:
-    file = path / "sites.csv"
-    if not file.exists():
-        return []
-    return [
-        Site(row["site_id"], row["kind"], row["name"], row["area_code"], *_validity(file, line, row))
-        for line, row in load_csv(file, SITE_COLUMNS)
-    ]
-
-
-def _validity(file: Path, line: int, row: Mapping[str, str]) -> tuple[date, date]:
-    try:
-        return date.fromisoformat(row["valid_from"]), date.fromisoformat(row["valid_to"])
-    except ValueError as error:
-        raise Misconfigured(
-            [Problem(file, line, "dates like 2024-12-31 in valid_from and valid_to", str(error))]
-        ) from None
+def _within_code(mapping: WordMapping, code_lists: Mapping[str, CodeList]) -> WordMapping:
+    """A word stands for its code no longer than the code itself holds (a site that was closed, a code that ended)."""
+    code = code_lists[mapping.code_list].codes.get(mapping.code) if mapping.code_list in code_lists else None
+    if code is None:
+        return mapping
+    return replace(
+        mapping,
+        valid_from=max(mapping.valid_from, code.valid_from),
+        valid_to=min(mapping.valid_to, code.valid_to),
+    )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,6 +53,8 @@ def load_yaml(path: Path) -> Any:
         return YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise Misconfigured([Problem(path, 1, "a file", "nothing of this name")]) from None
+    except UnicodeDecodeError as error:
+        raise Misconfigured([_not_utf8(path, error)]) from None
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Misconfigured([Problem(path, line, "YAML", str(error.problem))]) from None
@@ -76,20 +80,22 @@ def line_of(data: Any, location: Iterable[int | str]) -> int:
     """The 1-based line of the deepest key on the way to `location` that exists in YAML data."""
     line = _own_line(data)
     for part in location:
-        if isinstance(data, CommentedMap) and part in data:
-            line = int(data.lc.key(part)[0]) + 1
+        if isinstance(data, CommentedMap):
+            keys = [key for key in data if _key(key) == part]
+            if not keys:
+                continue
+            line = int(data.lc.key(keys[0])[0]) + 1
+            data = data[keys[0]]
         elif isinstance(data, CommentedSeq) and isinstance(part, int) and part < len(data):
             line = int(data.lc.item(part)[0]) + 1
-        else:
-            continue
-        data = data[part]
+            data = data[part]
     return line
 
 
 def plain(data: Any) -> Any:
     """YAML data as plain dicts and lists."""
     if isinstance(data, dict):
-        return {str(key): plain(value) for key, value in data.items()}
+        return {_key(key): plain(value) for key, value in data.items()}
     if isinstance(data, list):
         return [plain(value) for value in data]
     return data
@@ -99,26 +105,55 @@ def load_csv(path: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, st
     """Read a CSV seed (UTF-8, comma, header, `#` comment lines) as (line, row) pairs.
 
     Raises:
-        Misconfigured: The header is not `columns`, or a row has another number of cells.
+        Misconfigured: The header is not `columns`, a row has another number of cells, or a cell is empty.
     """
     rows: list[tuple[int, dict[str, str]]] = []
+    problems: list[Problem] = []
     header: list[str] | None = None
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        for cells in reader:
-            if not cells or cells[0].startswith("#"):
-                continue
-            if header is None:
-                header = cells
-                if header != list(columns):
-                    raise Misconfigured(
-                        [Problem(path, reader.line_num, f"the columns {', '.join(columns)}", ", ".join(header))]
-                    )
-            elif len(cells) != len(header):
-                raise Misconfigured([Problem(path, reader.line_num, f"{len(header)} cells", str(len(cells)))])
-            else:
-                rows.append((reader.line_num, dict(zip(header, (cell.strip() for cell in cells), strict=True))))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise Misconfigured([Problem(path, 1, "a file", "nothing of this name")]) from None
+    except UnicodeDecodeError as error:
+        raise Misconfigured([_not_utf8(path, error)]) from None
+    reader = csv.reader(io.StringIO(text, newline=""))
+    for cells in reader:
+        cells = [cell.strip() for cell in cells]
+        if not any(cells) or cells[0].startswith("#"):
+            continue
+        if header is None:
+            header = cells
+            if header != list(columns):
+                expected = f"the columns {', '.join(columns)}"
+                raise Misconfigured([Problem(path, reader.line_num, expected, ", ".join(header))])
+        elif len(cells) != len(header):
+            problems.append(Problem(path, reader.line_num, f"{len(header)} cells", str(len(cells))))
+        elif not all(cells):
+            empty = ", ".join(name for name, cell in zip(header, cells, strict=True) if not cell)
+            problems.append(Problem(path, reader.line_num, "text in every cell", f"nothing in {empty}"))
+        else:
+            rows.append((reader.line_num, dict(zip(header, cells, strict=True))))
+    if header is None:
+        problems.append(Problem(path, 1, f"the columns {', '.join(columns)}", "nothing"))
+    if problems:
+        raise Misconfigured(problems)
     return rows
+
+
+def dates_of(path: Path, line: int, row: Mapping[str, str]) -> tuple[date, date]:
+    """The first and the last day of a row with `valid_from` and `valid_to`, both included.
+
+    Raises:
+        Misconfigured: They are no dates, or in the wrong order.
+    """
+    try:
+        first, last = date.fromisoformat(row["valid_from"]), date.fromisoformat(row["valid_to"])
+    except ValueError as error:
+        expected = "dates like 2024-12-31 in valid_from and valid_to"
+        raise Misconfigured([Problem(path, line, expected, str(error))]) from None
+    if last < first:
+        raise Misconfigured([Problem(path, line, "valid_to on or after valid_from", f"{first}…{last}")])
+    return first, last
 
 
 def content_hash(*paths: Path) -> str:
@@ -128,6 +163,18 @@ def content_hash(*paths: Path) -> str:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _key(key: Any) -> str:
+    """A key as it was written: YAML reads a bare `null:` and `true:` as something else than words."""
+    if key is None:
+        return "null"
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def _not_utf8(path: Path, error: UnicodeDecodeError) -> Problem:
+    line = error.object[: error.start].count(b"\n") + 1
+    return Problem(path, line, "text in UTF-8", f"byte 0x{error.object[error.start]:02x}")
 
 
 def _own_line(data: Any) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from rapidfuzz import fuzz, process
 
-from quality.sources import Misconfigured, Problem, load_csv, load_yaml, validated
+from quality.sources import Misconfigured, Problem, dates_of, load_csv, load_yaml, validated
 
 COLUMNS = ("code", "name_de", "name_en", "valid_from", "valid_to")
 Written = Literal["as_is", "waste_code", "operation"]
@@ -138,14 +138,18 @@ def load_code_lists(*folders: Path) -> dict[str, CodeList]:
 
 
 def _entries(path: Path) -> list[Code]:
-    entries = []
+    entries: dict[str, Code] = {}
+    problems: list[Problem] = []
     for line, row in load_csv(path, COLUMNS):
+        if row["code"] in entries:
+            problems.append(Problem(path, line, "a code used once", row["code"]))
         try:
-            validity = date.fromisoformat(row["valid_from"]), date.fromisoformat(row["valid_to"])
-        except ValueError as error:
-            raise Misconfigured([Problem(path, line, "dates like 2024-12-31", str(error))]) from None
-        entries.append(Code(row["code"], row["name_de"], row["name_en"], *validity))
-    return entries
+            entries[row["code"]] = Code(row["code"], row["name_de"], row["name_en"], *dates_of(path, line, row))
+        except Misconfigured as error:
+            problems += error.problems
+    if problems:
+        raise Misconfigured(problems)
+    return list(entries.values())
 
 
 def _as_is(code: str) -> list[str]:
