@@ -120,9 +120,12 @@ def parse_slot(text: str) -> Slot:
 
 
 def vault_key(sha256: str) -> str:
-    """Key of an object in the vault; two levels of folders keep any one folder small."""
-    checked_sha256(sha256)
-    return f"sha256/{sha256[:2]}/{sha256[2:4]}/{sha256}"
+    """Key of an object in the vault.
+
+    One level of 256 folders: with two, nearly every delivery of the first years would make a folder of its own, which
+    must reach the disk as well (16 ms instead of 8 for a small file).
+    """
+    return f"sha256/{checked_sha256(sha256)[:2]}/{sha256}"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,9 @@ from storage.objects.base import CHUNK, NoSuchObject, ObjectInfo, Stored, TooMan
 
 #: Files on their way; never listed, and no key may look like one.
 _UNFINISHED = ".unfinished-"
+#: After so many bytes the disk is set to work while the rest is read. 300 MiB with their sha256 took 0.45 s so, and
+#: 1.3 to 1.6 s with everything written at the end.
+_ONWARD = 16 * CHUNK
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 
 
@@ -205,13 +209,23 @@ def _copy(
         with source.open("rb") as opened:
             return _copy(opened, into, see, max_bytes)
     size = 0
-    while chunk := source.read(CHUNK):
-        size += len(chunk)
-        if 0 < max_bytes < size:
-            raise TooManyBytes(max_bytes)
-        if see is not None:
-            see(chunk)
-        into.write(chunk)
+    with ThreadPoolExecutor(1) as disk:
+        begun: Future[None] | None = None
+        while chunk := source.read(CHUNK):
+            size += len(chunk)
+            if 0 < max_bytes < size:
+                raise TooManyBytes(max_bytes)
+            if see is not None:
+                see(chunk)
+            into.write(chunk)
+            if size % _ONWARD < CHUNK and (begun is None or begun.done()):
+                if begun is not None:
+                    # an error of the disk is told once, to whoever asks first; it must not be lost here
+                    begun.result()
+                into.flush()
+                begun = disk.submit(os.fdatasync, into.fileno())
+        if begun is not None:
+            begun.result()
     return size
 
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import pytest
 
-from storage.objects.base import NoSuchObject, StoreUnfit, TooManyBytes, prove
+from storage.objects.base import CHUNK, NoSuchObject, StoreUnfit, TooManyBytes, prove
 from storage.objects.local import LocalStore
 
 
@@ -92,6 +92,23 @@ def test_a_put_by_content_is_named_by_what_was_read(store: LocalStore, tmp_path:
     again = store.put_by_content(io.BytesIO(b"content"), lambda digest: f"x/{digest}")
     assert (first.key, first.sha256, first.size, first.new) == (f"x/{sha256}", sha256, 7, True)
     assert not again.new
+
+
+def test_a_large_object_is_whole(store: LocalStore) -> None:
+    content = os.urandom(CHUNK + 7) * 40
+    stored = store.put_by_content(io.BytesIO(content), lambda _: "large")
+    assert (stored.size, stored.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert read(store, "large") == content
+
+
+def test_a_full_disk_is_not_kept_secret(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fdatasync", full)
+    with pytest.raises(OSError, match="no space"):
+        store.put("large", io.BytesIO(bytes(40 * CHUNK)))
+    assert not store.exists("large")
 
 
 def test_more_bytes_than_allowed_are_not_stored(store: LocalStore) -> None:
