@@ -43,10 +43,14 @@ _PLACES: Final = frozenset({"line", "lines", "row", "agreed", "count_of_header"}
 #: Facts that name columns or values as delivered and are read more easily in quotation marks.
 _QUOTED: Final = frozenset({"columns", "sheets", "values", "missing"})
 #: Facts that are shares of one.
-_SHARES: Final = frozenset({"limit"})
+_SHARES: Final = frozenset({"limit", "share"})
 _ALIASES: Final[Mapping[str, str]] = {"min_value": "min", "max_value": "max", "value_set": "values"}
 _MINUTES: Final[Mapping[Language, str]] = {"de": "dd.MM.yyyy, HH:mm 'Uhr'", "en": "d MMM yyyy, HH:mm"}
 _SHOWN: Final = 12
+#: Keys of what readers say, see `storage.readers.base.Unreadable`: the English text with blanks.
+_SAID: Final = "said: "
+#: Rules whose `expected` and `found` are our own words; elsewhere they may be the sender's, which nobody translates.
+_OURS: Final = ("file.", "columns.missing_header", "slot.not_owed")
 _BLANK: Final = re.compile(r"\{(\w+)\}")
 _OPTIONAL: Final = re.compile(r"\[([^\[\]]*)\]")
 
@@ -122,7 +126,11 @@ def fact_text(name: str, value: Any, language: Language) -> str | None:
         case bool():
             return str(value).lower()
         case int() | float() | Decimal() if name in _SHARES:
-            return format_percent(value, locale=_LOCALES[language], decimal_quantization=False)
+            return format_percent(
+                Decimal(str(value)).quantize(Decimal("0.001")).normalize(),
+                locale=_LOCALES[language],
+                decimal_quantization=False,
+            )
         case int() | float() | Decimal():
             return str(value) if name in _PLACES else number(value, language)
         case datetime():
@@ -155,15 +163,17 @@ def _told(rule: str, facts: Mapping[str, Any], rows: int, language: Language, en
     catalogue = _catalogue(language)
     known = {_ALIASES.get(name, name): value for name, value in facts.items()}
     # a reader counts what it saw before there are rows
-    count = rows or next((facts[name] for name in ("rows", "count") if isinstance(facts.get(name), int)), 0)
+    count = rows or next((facts[name] for name in ("rows", "count", "cells") if isinstance(facts.get(name), int)), 0)
     known |= {"rule": rule, "rows": count}
     columns = facts.get("columns")
     if isinstance(columns, list | tuple):
         known.update(zip(("first", "second"), columns[:2], strict=False))
     known["in_columns"] = _in_columns(columns, language)
-    for field in ("expected", "found"):
-        if (kind := facts.get(f"{field}_kind")) and f"kind.{kind}" in catalogue:
-            known[field] = text(f"kind.{kind}", language)
+    for name in ("expected", "found"):
+        if isinstance(said := known.get(name), str) and rule.startswith(_OURS):
+            known[name] = _translated(said, language)
+    if isinstance(facts.get("found"), float) and "limit" in facts:
+        known["share"] = facts["found"]
     if rule.startswith("columns.") and isinstance(columns, list | tuple):
         count = len(columns)
     for start in (rule, str(facts.get("kind", "")), "unknown"):
@@ -171,6 +181,26 @@ def _told(rule: str, facts: Mapping[str, Any], rows: int, language: Language, en
             if (key := start + ending) in catalogue and (told := text(key, language, known, count)):
                 return told
     return ""
+
+
+def _translated(said: str, language: Language) -> str:
+    """What a reader said in English, in that language; unchanged where the catalogue does not know it."""
+    if f"word.{said}" in _catalogue(language):
+        return text(f"word.{said}", language)
+    for shape, key in _shapes():
+        if match := shape.fullmatch(said):
+            return text(key, language, match.groupdict())
+    return said
+
+
+@cache
+def _shapes() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """What readers say, as patterns with named blanks, and its key; the most telling first."""
+    keys_of = sorted(
+        (key for key in _catalogue("en") if key.startswith(_SAID)), key=lambda key: -len(_BLANK.sub("", key))
+    )
+    blanks = re.compile(r"\\\{(\w)\\\}")
+    return tuple((re.compile(blanks.sub(r"(?P<\1>.+)", re.escape(key.removeprefix(_SAID)))), key) for key in keys_of)
 
 
 def _in_columns(columns: Any, language: Language) -> str | None:

@@ -66,6 +66,12 @@ def shortened(value: str, length: int = VALUE_LENGTH) -> str:
     return value if len(value) <= length else value[: length - 1] + "…"
 
 
+def hints(example: Mapping[str, Any], language: Language) -> list[str]:
+    """Suggestions that what was expected does not name already."""
+    expected = (example["expected"] or {}).get(language) or ""
+    return [suggestion for suggestion in example["suggestions"] if suggestion not in expected]
+
+
 def _visible(character: str) -> str:
     if character in "\n\t":
         return " "
@@ -87,6 +93,8 @@ def _template(name: str) -> Template:
         finalize=visible,
     )
     environment.filters["shortened"] = shortened
+    environment.filters["hints"] = hints
+    environment.tests["hints"] = hints
     return environment.get_template(name)
 
 

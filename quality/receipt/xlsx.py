@@ -121,10 +121,11 @@ class _Words:
         rule = mark["rule"]
         said = messages.cell_note(rule, self._facts.get(rule, {}), mark["value"], language)
         example = self._examples.get((rule, mark["delivered_line"], mark["column"]))
-        if example and (expected := example.expected.get(language)):
+        expected = example.expected.get(language, "") if example else ""
+        if expected:
             said += f"; {messages.text('label.expected', language)}: {expected}"
-        if example and example.suggestions:
-            said += f"; {messages.text('label.suggestions', language)}: {', '.join(example.suggestions)}?"
+        if example and (near := [text for text in example.suggestions if text not in expected]):
+            said += f"; {messages.text('label.suggestions', language)}: {', '.join(near)}?"
         return said
 
     def status(self, line: _Line) -> str:
