@@ -30,7 +30,7 @@ PLATFORM: dict[str, dict[str, str]] = {
         "period_end_date": "date", "due_on": "date", "state": "varchar", "attempts": "integer",
         "first_state": "varchar", "received_at": "timestamptz", "judged_at": "timestamptz",
         "first_received_at": "timestamptz", "first_accepted_at": "timestamptz", "served_delivery_id": "varchar",
-        "served_attempt": "integer", "stale_since": "timestamptz",
+        "served_attempt": "integer", "stale_since": "timestamptz", "is_owed": "boolean",
     },
     "supply_deliveries": {
         "delivery_id": "varchar", "supplier_id": "varchar", "dataset": "varchar", "period": "varchar",

@@ -50,11 +50,11 @@ select
     coalesce(intake_supply.is_declared_empty, false) as is_intake_declared_empty,
     coalesce(treatment_supply.is_declared_empty, false) as is_treatment_declared_empty,
     case
-        when intake_supply.area_code is null and taken_in.area_code is null then 'no_mandate'
+        when intake_supply.area_code is null and taken_in.area_code is null then 'not_owed'
         else intake_supply.missing_reason
     end as intake_missing_reason,
     case
-        when treatment_supply.area_code is null and treated.area_code is null then 'no_mandate'
+        when treatment_supply.area_code is null and treated.area_code is null then 'not_owed'
         else treatment_supply.missing_reason
     end as treatment_missing_reason,
     case

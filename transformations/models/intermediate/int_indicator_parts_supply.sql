@@ -1,7 +1,7 @@
 {{ config(materialized='table') }}
 
--- K-40 to K-44 by municipality and for the region, by year and month of the deadline. A slot is due once its deadline has
--- passed or something was delivered for it; what is not due yet is in no figure. One row per indicator, area and period.
+-- K-40 to K-44 by municipality and for the region, by year and month of the deadline. A slot that is owed is due once its
+-- deadline has passed or something was delivered for it; what is not due yet is in no figure. One row per indicator, area and period.
 with
 
 slots as (
@@ -22,7 +22,9 @@ slots as (
         is_served,
         is_declared_empty
     from {{ ref('int_slots_by_area') }}
-    where state <> 'missing'
+    where
+        is_owed
+        and state <> 'missing'
     union
     select
         region_id,
@@ -41,7 +43,9 @@ slots as (
         is_served,
         is_declared_empty
     from {{ ref('int_slots_by_area') }}
-    where state <> 'missing'
+    where
+        is_owed
+        and state <> 'missing'
 ),
 
 in_periods as (
@@ -94,6 +98,7 @@ deliveries as (
             in_periods.supplier_id = deliveries.supplier_id
             and in_periods.dataset = deliveries.dataset
             and in_periods.period = deliveries.period
+    where deliveries.state <> 'duplicate'
 ),
 
 -- the next attempt may have arrived before the verdict; nobody corrected anything in answer to it then

@@ -90,7 +90,7 @@ supply as (
         areas.region_id,
         areas.area_code as area,
         months.period,
-        case when supply.area_code is null then 'no_mandate' else supply.missing_reason end as missing_reason
+        case when supply.area_code is null then 'not_owed' else supply.missing_reason end as missing_reason
     from {{ ref('stg_region_areas') }} as areas
     cross join months
     left join {{ ref('int_supply_by_area') }} as supply
@@ -132,7 +132,7 @@ select
     case
         when of_region.incomplete_areas is not null then 'incomplete: ' || of_region.incomplete_areas
         -- rows without a slot are rows all the same
-        when supply.missing_reason = 'no_mandate' and measured.area is not null then null
+        when supply.missing_reason = 'not_owed' and measured.area is not null then null
         else supply.missing_reason
     end as supply_missing_reason
 from expected

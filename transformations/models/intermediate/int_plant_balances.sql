@@ -63,7 +63,7 @@ select
             then 'not_stated: ' || balances.not_stated
         when balances.input_t is not null and balances.other_t is not null then null
         when balances.plant_id is not null then 'not_stated'
-        when supply.period is null then 'no_mandate'
+        when supply.period is null then 'not_owed'
         when supply.gravity = 5 then 'rejected'
         when supply.gravity = 4 then 'overdue'
         when supply.gravity = 3 then 'withdrawn'

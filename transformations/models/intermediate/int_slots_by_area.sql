@@ -1,6 +1,5 @@
 with
 
--- an optional slot that was never served says nothing about an area
 owed as (
     select distinct
         areas.region_id,
@@ -20,8 +19,8 @@ owed as (
         slots.judged_at,
         slots.stale_since,
         slots.served_delivery_id,
-        served.number_of_rows as served_rows,
-        mandates.is_optional
+        slots.is_owed,
+        coalesce(slots.state = 'nothing_to_report' or served.state = 'nothing_to_report', false) as is_declared_empty
     from {{ ref('stg_supply_slots') }} as slots
     inner join {{ ref('stg_region_mandates') }} as mandates
         on
@@ -31,11 +30,8 @@ owed as (
             and mandates.valid_until_date > slots.period_start_date
     inner join {{ ref('stg_region_areas') }} as areas
         on left(areas.area_code, length(mandates.area_prefix)) = mandates.area_prefix
-    left join {{ ref('stg_served_slots') }} as served
-        on
-            slots.supplier_id = served.supplier_id
-            and slots.dataset = served.dataset
-            and slots.period = served.period
+    left join {{ ref('stg_supply_deliveries') }} as served
+        on slots.served_delivery_id = served.delivery_id
 )
 
 select
@@ -55,19 +51,19 @@ select
     received_at,
     judged_at,
     stale_since,
-    state = 'nothing_to_report' or (served_delivery_id is not null and coalesce(served_rows, 0) = 0)
-        as is_declared_empty,
-    served_delivery_id is not null and state <> 'nothing_to_report' and coalesce(served_rows, 0) > 0 as is_served,
+    is_owed,
+    is_declared_empty,
+    served_delivery_id is not null and not is_declared_empty as is_served,
     case
-        when state = 'nothing_to_report' then 'nothing_to_report'
-        when served_delivery_id is not null and coalesce(served_rows, 0) = 0 then 'nothing_to_report'
+        when is_declared_empty then 'nothing_to_report'
         when served_delivery_id is not null then null
         when state = 'missing' then 'no_delivery'
         when state in ('received', 'judging') then 'not_judged'
         else state
     end as missing_reason
 from owed
+-- what nobody owes and nobody was served says nothing about an area
 where
-    not is_optional
+    is_owed
+    or is_declared_empty
     or served_delivery_id is not null
-    or state = 'nothing_to_report'

@@ -87,7 +87,7 @@ select
     summed.stale_since,
     coalesce(supply.is_declared_empty, false) as is_declared_empty,
     case
-        when supply.area_code is null and summed.area_code is null then 'no_mandate'
+        when supply.area_code is null and summed.area_code is null then 'not_owed'
         else supply.missing_reason
     end as supply_missing_reason
 from {{ ref('stg_region_areas') }} as areas

@@ -14,5 +14,6 @@ select
     first_accepted_at,
     served_delivery_id,
     cast(served_attempt as int) as served_attempt,
-    stale_since
+    stale_since,
+    coalesce(is_owed, true) as is_owed
 from {{ source('accepted', 'supply_slots') }}
