@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,7 +27,7 @@ from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
 from quality.region import RegionPack, load_pack
 from quality.verdict import Finding, RowCounts, Verdict, Versions
-from storage import lake
+from storage import clock, lake
 from storage.accepted import AcceptedLake, SlotRows
 from storage.crash import reached
 from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, VerdictRecord
@@ -425,7 +424,7 @@ class Desk:
             )
             sent = Sent(
                 self.pack.suppliers[supplier].name, self.pack.contracts[dataset].title, name, sha256, source.stat().st_size,
-                datetime.now(UTC), None, source, judged.format, judged.landed, judged.marks,
+                clock.now(), None, source, judged.format, judged.landed, judged.marks,
             )  # fmt: skip
             document = receipt_document(judged.verdict, sent, {"json": None, "html": None, "xlsx": None})
             self.bench.forget(judged)
@@ -458,7 +457,7 @@ class Desk:
         )
         verdict = Verdict(
             delivery.delivery_id, delivery.supplier, delivery.dataset, delivery.period, delivery.attempt,
-            "rejected", RowCounts(), (finding,), (), versions, datetime.now(UTC),
+            "rejected", RowCounts(), (finding,), (), versions, clock.now(),
         )  # fmt: skip
         task = Task(
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,

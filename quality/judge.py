@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from quality.expectations import Expectations
 from quality.region import Mandate, RegionPack
 from quality.rules import Check, Scope, checks_for
 from quality.verdict import Changes, Finding, Outcome, RowCounts, State, Verdict, Versions
+from storage import clock
 from storage.periods import Period, previous
 from storage.readers import Landed, Unreadable, read
 
@@ -468,7 +468,7 @@ def _verdict(
     ranked = tuple(sorted(found, key=lambda finding: (order[finding.severity], -finding.rows, finding.rule)))
     return Verdict(
         task.delivery, task.supplier, task.dataset, str(task.period), task.attempt,
-        state, rows, ranked, tuple(outcomes), versions, datetime.now(UTC),
+        state, rows, ranked, tuple(outcomes), versions, clock.now(),
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar, cast
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from storage import clock
 from storage.ledger import opening
 from storage.ledger import tables as t
 from storage.ledger.records import (
@@ -101,7 +102,7 @@ class Ledger:
             "version": version,
             "size": size,
             "sha256": checked_sha256(sha256),
-            "arrived_at": _now(),
+            "arrived_at": clock.now(),
         }
         with self._write() as c:
             dialect = postgresql if c.dialect.name == "postgresql" else sqlite
@@ -153,7 +154,7 @@ class Ledger:
         slot = Slot(supplier, dataset, period)
         if sha256 or not nothing_to_report:
             checked_sha256(sha256)
-        at = at or _now()
+        at = at or clock.now()
         with self._write() as c:
             _lock(c, [slot])
             if arrival_id is not None and (known := _delivery_of_arrival(c, arrival_id)):
@@ -216,7 +217,7 @@ class Ledger:
             .where(q.shard % parts == part)
             .subquery()
         )
-        free = sa.or_(heads.c.lease_until.is_(None), heads.c.leased_by == judge, heads.c.lease_until <= _now())
+        free = sa.or_(heads.c.lease_until.is_(None), heads.c.leased_by == judge, heads.c.lease_until <= clock.now())
         turn = sa.func.row_number().over(
             partition_by=heads.c.supplier, order_by=(heads.c.received_at, heads.c.delivery_id)
         )
@@ -237,7 +238,7 @@ class Ledger:
             How often each was begun without an end, this time included: 3 means it killed the judge twice. Deliveries
             that are not waiting any more, or that somebody else has in hand, are left out.
         """
-        now = _now()
+        now = clock.now()
         with self._write() as c:
             taken: dict[str, int] = {}
             events = []
@@ -261,7 +262,7 @@ class Ledger:
 
     def renew(self, delivery_ids: Iterable[str], who: str, lease_seconds: float = LEASE_SECONDS) -> None:
         """Keep in hand for longer what `who` has begun: judging a large file outlasts a lease."""
-        until = _now() + timedelta(seconds=lease_seconds)
+        until = clock.now() + timedelta(seconds=lease_seconds)
         with self._write() as c:
             for ids in _chunks(sorted(set(delivery_ids))):
                 own = t.queue.c.delivery_id.in_(ids) & (t.queue.c.leased_by == who)
@@ -276,7 +277,7 @@ class Ledger:
             rests = again_after_seconds > 0
             values = {
                 "begins": max(row.begins - 1, 0),
-                "lease_until": _now() + timedelta(seconds=again_after_seconds) if rests else None,
+                "lease_until": clock.now() + timedelta(seconds=again_after_seconds) if rests else None,
                 # nobody's name, so that the one who gave it back waits as well
                 "leased_by": "" if rests else None,
             }
@@ -472,7 +473,7 @@ class Ledger:
         with self._write() as c:
             for some in _chunks(sorted(set(ids))):
                 open_ones = t.outbox.c.id.in_(some) & t.outbox.c.reported_at.is_(None)
-                c.execute(sa.update(t.outbox).where(open_ones).values(reported_at=_now()))
+                c.execute(sa.update(t.outbox).where(open_ones).values(reported_at=clock.now()))
 
     # --- sources that are pulled ---
 
@@ -632,7 +633,7 @@ def _event(
     at: datetime | None = None,
 ) -> dict[str, Any]:
     return {
-        "at": at or _now(),
+        "at": at or clock.now(),
         "kind": kind,
         **asdict(slot),
         "delivery_id": delivery,
@@ -690,7 +691,7 @@ def _verdict_row(record: VerdictRecord, state: str) -> dict[str, Any]:
 
 
 def _outbox_row(delivery: str, kind: str, body: Mapping[str, Any]) -> dict[str, Any]:
-    return {"delivery_id": delivery, "kind": kind, "body": dict(body), "created_at": _now()}
+    return {"delivery_id": delivery, "kind": kind, "body": dict(body), "created_at": clock.now()}
 
 
 def _settle(c: sa.Connection, arrival_id: int, **values: str | None) -> None:
@@ -731,7 +732,3 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def _for_people(file_name: str) -> str:
     """A file's name as it may be shown: no control characters, no bytes that are no text, not endless."""
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in file_name[:255])
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
