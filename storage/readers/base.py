@@ -63,7 +63,7 @@ class FormatSpec(BaseModel):
     def _encoding_is_known(cls, encoding: str | None) -> str | None:
         if encoding is not None:
             try:
-                b"".decode(encoding)
+                "x".encode(encoding)
             except LookupError as unknown:
                 raise ValueError(f"{encoding!r} is not a text encoding that Python decodes") from unknown
         return encoding

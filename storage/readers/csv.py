@@ -196,6 +196,7 @@ def _head_of(sample: Sequence[str], spec: FormatSpec) -> tuple[str, int, list[No
                 (hits(_names_at(sample, at, mark, spec), expected), at, mark)
                 for mark in (delimiter, *DELIMITERS.replace(delimiter, ""))
                 for at in lines_near(agreed, len(sample))
+                if sample[at - 1].strip(BLANK)
             ]
             best, at, mark = max(candidates, key=lambda candidate: candidate[0], default=(0, agreed, delimiter))
             if best > 2 * agreed_hits and 2 * best >= len(expected):

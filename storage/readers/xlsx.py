@@ -335,7 +335,8 @@ def _find_header(sample: Sequence[Sequence[str]], sheet: CalamineSheet, spec: Fo
     agreed_hits = found(agreed)
     if 2 * agreed_hits >= len(expected):
         return agreed
-    best = max(lines_near(agreed, len(sample)), key=found, default=agreed)
+    candidates = (line for line in lines_near(agreed, len(sample)) if not is_blank(sample[line - 1]))
+    best = max(candidates, key=found, default=agreed)
     return best if found(best) > 2 * agreed_hits and 2 * found(best) >= len(expected) else agreed
 
 
