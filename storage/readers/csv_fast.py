@@ -8,6 +8,8 @@ that alternate so that every line has exactly the header's number of cells. All 
 from __future__ import annotations
 
 import codecs
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 #: Below this the exact path takes less than a quarter of a second.
 SMALLEST = 4 * 1024 * 1024
 CHUNK = 4 * 1024 * 1024
-_LINE_FEED, _RETURN = 0x0A, 0x0D
+#: Chunks looked at in parallel; numpy lets go of the interpreter while it compares.
+THREADS = 2
+_LINE_FEED = 0x0A
 
 
 def land_fast(source: Path, spec: FormatSpec, to: Path, layout: Layout, *, blank: str, longest: int) -> Landed | None:
@@ -77,48 +81,62 @@ def _transcode(source: Path, encoding: str, to: Path) -> None:
 
 def _prove(source: Path, layout: Layout, width: int, blank: str, longest: int) -> bool | None:
     """Whether some lines may be blank if all lines of the body have `width` cells; None if they do not."""
-    delimiter = ord(layout.delimiter)
-    quote = layout.quote.encode() if layout.quote else None
-    suspicious = np.zeros(256, dtype=bool)
-    suspicious[[delimiter, _LINE_FEED, _RETURN, *{character.encode()[0] for character in blank}]] = True
-    may_hold_blank_lines = False
-    phase, since_line_feed, at_line_start = 0, 0, True
-    with source.open("rb") as file:
+    line = _Line(layout.delimiter, layout.quote, width, blank, longest)
+    with source.open("rb") as file, ThreadPoolExecutor(THREADS) as pool:
         for _ in range(layout.body_line - 1):
             if b"\r" in file.readline().removesuffix(b"\n").removesuffix(b"\r"):
                 return None
-        returns = feeds_after_return = 0
-        last = 0
-        while chunk := file.read(CHUNK):
-            if quote is not None and quote in chunk:
-                return None
-            if b"\r" in chunk:
-                returns += chunk.count(b"\r")
-                feeds_after_return += chunk.count(b"\r\n")
-            if last == _RETURN and chunk[0] == _LINE_FEED:
-                feeds_after_return += 1
-            if returns - feeds_after_return > (chunk[-1] == _RETURN):
-                return None
-            last = chunk[-1]
-            content = np.frombuffer(chunk, dtype=np.uint8)
-            marks = np.flatnonzero((content == delimiter) | (content == _LINE_FEED))
-            is_feed = content[marks] == _LINE_FEED
-            feeds = marks[width - 1 - phase :: width]
-            if len(feeds) != np.count_nonzero(is_feed) or not is_feed[width - 1 - phase :: width].all():
-                return None
-            phase = (phase + len(marks)) % width
-            starts = feeds + 1 if not len(feeds) or feeds[-1] + 1 < len(content) else feeds[:-1] + 1
-            if (at_line_start and suspicious[content[0]]) or suspicious[content[starts]].any():
-                may_hold_blank_lines = True
-            at_line_start = bool(len(feeds)) and bool(feeds[-1] + 1 == len(content))
-            lengths = np.diff(feeds, prepend=-1 - since_line_feed)
-            if len(feeds) and lengths.max() > longest:
-                return None
-            since_line_feed = len(content) - int(feeds[-1]) - 1 if len(feeds) else since_line_feed + len(content)
-            if since_line_feed > longest:
-                return None
-    complete = since_line_feed == 0 or phase == width - 1
-    return may_hold_blank_lines if complete and returns == feeds_after_return else None
+        held = b""
+        waiting: deque[Future[bool | None]] = deque()
+        may_hold_blank_lines = False
+        more = True
+        while more or waiting:
+            if more:
+                chunk = file.read(CHUNK)
+                more = bool(chunk)
+                end = chunk.rfind(b"\n") + 1
+                lines, held = (held + chunk[:end], chunk[end:]) if end else (b"", held + chunk)
+                if len(held) > longest + CHUNK:
+                    return None
+                if not more and held:
+                    # the last line may do without its line feed
+                    lines, held = held + b"\n", b""
+                if lines:
+                    waiting.append(pool.submit(line.in_all, lines))
+            if waiting and (not more or len(waiting) > THREADS):
+                proof = waiting.popleft().result()
+                if proof is None:
+                    pool.shutdown(cancel_futures=True)
+                    return None
+                may_hold_blank_lines |= proof
+    return may_hold_blank_lines
+
+
+class _Line:
+    """What every line of a plain body looks like; knows it of whole lines at a time, independent of all others."""
+
+    def __init__(self, delimiter: str, quote: str | None, width: int, blank: str, longest: int) -> None:
+        self._quote = quote.encode() if quote else None
+        self._delimiter, self._width, self._longest = ord(delimiter), width, longest
+        self._starts_blank = np.zeros(256, dtype=bool)
+        self._starts_blank[[self._delimiter, _LINE_FEED, *{character.encode()[0] for character in blank}]] = True
+
+    def in_all(self, lines: bytes) -> bool | None:
+        """Whether some of these lines may be blank if they all have the cells they should; None if they do not."""
+        if self._quote is not None and self._quote in lines:
+            return None
+        if b"\r" in lines and lines.count(b"\r") != lines.count(b"\r\n"):
+            return None
+        content = np.frombuffer(lines, dtype=np.uint8)
+        is_feed = content == _LINE_FEED
+        marks = np.flatnonzero(is_feed | (content == self._delimiter))
+        feeds = marks[self._width - 1 :: self._width]
+        if len(marks) != len(feeds) * self._width or len(feeds) != np.count_nonzero(is_feed):
+            return None
+        # as many line feeds as lines, so one look at each place where one should stand is enough
+        if not is_feed[feeds].all() or np.diff(feeds, prepend=-1).max() > self._longest:
+            return None
+        return bool(self._starts_blank[content[0]] or self._starts_blank[content[feeds[:-1] + 1]].any())
 
 
 def _sink(source: Path, to: Path, layout: Layout, blank: str, *, may_hold_blank_lines: bool) -> int:
