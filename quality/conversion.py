@@ -260,7 +260,7 @@ def _pivot(contract: Contract, dialect: Dialect, names: _Names) -> tuple[str, di
     spec = Column(constant="")
     origins = {f: Origin(f"pivot_{f}", None, spec, pivoted=True) for f in filled}
     origins[value.name] = Origin(f"case pivot_index {cells} end", None, spec, pivot.unit, pivot.interval, pivoted=True)
-    return f"cross join (values {', '.join(rows)}) pivot({heads})", origins, missing
+    return f"cross join (values {', '.join(rows)}) wide({heads})", origins, missing
 
 
 def _missing(missing: Sequence[str], unused: Sequence[str], landed: Landed) -> Finding:

@@ -8,6 +8,7 @@ of the judge process is in `quality.judging`.
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -36,6 +37,8 @@ from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
 from storage.settings import Settings, project_root
 from storage.vault import Vault
+
+log = logging.getLogger("verbund.desk")
 
 INBOX = "inbox"
 #: Endings of what we lay beside a supplier's file; such files are never taken as deliveries.
@@ -321,7 +324,11 @@ class Desk:
             return states
         reached("ledger.recorded")
         for judged in batch:
-            self._tell_supplier(judged)
+            try:
+                self._tell_supplier(judged)
+            except Exception:
+                # the verdict stands; a receipt that could not be written is written by the next start of a judge
+                log.exception("the receipt of %s could not be written", judged.task.delivery)
         return states
 
     def _store(self, batch: Sequence[Judged], *, tell: bool, replay: bool) -> dict[str, str]:

@@ -29,6 +29,7 @@ SIGNS: Final[Mapping[str, str]] = {
     "accepted_with_warnings": "✓",
     "partly_accepted": "◐",
     "rejected": "✗",
+    "nothing_to_report": "✓",
     "fatal": "✗",
     "error": "✗",
     "warning": "!",

@@ -54,7 +54,7 @@ __all__ = [
     "VerdictRecord",
 ]
 
-#: How long a delivery that was begun is left to the one who began it.
+#: How long a delivery that was begun is left to the one who began it; in real time, whatever story is told.
 LEASE_SECONDS = 120.0
 
 # SQLite takes 32,766 parameters in a statement; a slot needs three
@@ -217,7 +217,7 @@ class Ledger:
             .where(q.shard % parts == part)
             .subquery()
         )
-        free = sa.or_(heads.c.lease_until.is_(None), heads.c.leased_by == judge, heads.c.lease_until <= clock.now())
+        free = sa.or_(heads.c.lease_until.is_(None), heads.c.leased_by == judge, heads.c.lease_until <= datetime.now(UTC))
         turn = sa.func.row_number().over(
             partition_by=heads.c.supplier, order_by=(heads.c.received_at, heads.c.delivery_id)
         )
@@ -238,7 +238,7 @@ class Ledger:
             How often each was begun without an end, this time included: 3 means it killed the judge twice. Deliveries
             that are not waiting any more, or that somebody else has in hand, are left out.
         """
-        now = clock.now()
+        now = datetime.now(UTC)
         with self._write() as c:
             taken: dict[str, int] = {}
             events = []
@@ -262,7 +262,7 @@ class Ledger:
 
     def renew(self, delivery_ids: Iterable[str], who: str, lease_seconds: float = LEASE_SECONDS) -> None:
         """Keep in hand for longer what `who` has begun: judging a large file outlasts a lease."""
-        until = clock.now() + timedelta(seconds=lease_seconds)
+        until = datetime.now(UTC) + timedelta(seconds=lease_seconds)
         with self._write() as c:
             for ids in _chunks(sorted(set(delivery_ids))):
                 own = t.queue.c.delivery_id.in_(ids) & (t.queue.c.leased_by == who)
@@ -277,7 +277,7 @@ class Ledger:
             rests = again_after_seconds > 0
             values = {
                 "begins": max(row.begins - 1, 0),
-                "lease_until": clock.now() + timedelta(seconds=again_after_seconds) if rests else None,
+                "lease_until": datetime.now(UTC) + timedelta(seconds=again_after_seconds) if rests else None,
                 # nobody's name, so that the one who gave it back waits as well
                 "leased_by": "" if rests else None,
             }

@@ -1,0 +1,41 @@
+# The two commands of the README are `make demo` and `make test`; both bring what they need into .venv.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check up bench docs clean
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
+
+# uv installs everything from uv.lock; where it is missing it is put into a folder of its own, not into the system
+$(BIN)/.ready: pyproject.toml uv.lock
+	@if command -v uv >/dev/null 2>&1; then UV=uv; else \
+	  [ -x .uv/bin/uv ] || { $(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv; }; UV=.uv/bin/uv; fi; \
+	$$UV sync --locked --quiet --python $(PYTHON)
+	@touch $@
+
+setup: $(BIN)/.ready ## install everything into .venv
+
+demo: setup ## a region of three cities, from files to indicators
+	@$(BIN)/verbund demo
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest -n 2
+
+check: setup ## format, lint, types, architecture, contracts, dbt parse, Dagster definitions
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/check
+
+up: setup ## Dagster UI, judge, reporter
+	@$(BIN)/verbund up
+
+bench: setup ## measure, beside the named baselines
+	@$(BIN)/python -m benchmarks
+
+docs: setup ## dbt's documentation of the tables, into docs/tables/
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/docs
+
+clean: ## remove what was installed and built (not your data)
+	@rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis transformations/target
