@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -50,14 +51,19 @@ def load_yaml(path: Path) -> Any:
         Misconfigured: The file is missing or is not YAML.
     """
     try:
-        return YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise Misconfigured([Problem(path, 1, "a file", "nothing of this name")]) from None
     except UnicodeDecodeError as error:
         raise Misconfigured([_not_utf8(path, error)]) from None
+    try:
+        return YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Misconfigured([Problem(path, line, "YAML", str(error.problem))]) from None
+    except ValueError as error:
+        # YAML makes dates of what looks like one, and then cannot say where it stood
+        raise Misconfigured([Problem(path, _line_of_bad_date(text), "a day that exists", str(error))]) from None
 
 
 def validated(model: type[Model], data: Any, path: Path) -> Model:
@@ -159,10 +165,21 @@ def dates_of(path: Path, line: int, row: Mapping[str, str]) -> tuple[date, date]
 def content_hash(*paths: Path) -> str:
     """Twelve hex digits that change when any of the files changes."""
     digest = hashlib.sha256()
-    for path in sorted(paths):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
+    # by name and content, so that the same files give the same digits wherever they lie
+    for name, content in sorted((path.name, path.read_bytes()) for path in paths):
+        digest.update(name.encode())
+        digest.update(content)
     return digest.hexdigest()[:12]
+
+
+def _line_of_bad_date(text: str) -> int:
+    for number, line in enumerate(text.splitlines(), start=1):
+        for written in re.findall(r"\b\d{4}-\d{2}-\d{2}\b", line):
+            try:
+                date.fromisoformat(written)
+            except ValueError:
+                return number
+    return 1
 
 
 def _key(key: Any) -> str:
