@@ -352,7 +352,7 @@ def _rows_to_mend(
     for values in _mended(sheet, delivered, names, lines, words, has_sheet=has_sheet):
         sheet.append(values)
     concerned = max(len(lines), verdict.rows.quarantined + verdict.rows.accepted_with_warning)
-    notes = _notes(own=False, sheet=title, concerned=concerned, own_too_large=sent.format == "xlsx")
+    notes = _notes(own=False, sheet=title, shown=len(lines), concerned=concerned, own_too_large=sent.format == "xlsx")
     _add_receipt_sheet(workbook, document, own=False, notes=notes)
     workbook.save(to)
 
@@ -410,6 +410,8 @@ def _lines(marks: Path) -> dict[Place, _Line]:
     held: dict[Place, _Line] = {}
     warned: dict[Place, _Line] = {}
     for batch in pq.ParquetFile(marks).iter_batches(batch_size=65_536):
+        # what is only for information leaves nothing to mend
+        batch = batch.filter(pc.not_equal(batch["severity"], "info"))
         is_held = pc.equal(batch["row_state"], "quarantined")
         for kept, chosen in ((held, is_held), (warned, pc.invert(is_held))):
             if len(kept) >= LINES:
@@ -432,14 +434,14 @@ def _lines(marks: Path) -> dict[Place, _Line]:
 
 
 def _notes(
-    *, own: bool, sheet: str = "", concerned: int = 0, own_too_large: bool = False
+    *, own: bool, sheet: str = "", shown: int = 0, concerned: int = 0, own_too_large: bool = False
 ) -> list[tuple[str, dict[str, Any]]]:
     if own:
         header = messages.text("workbook.status_header", "de")
         return [("workbook.note_own", {"header": header, "most": COMMENTS}), ("workbook.note_formulas", {})]
     notes: list[tuple[str, dict[str, Any]]] = [("workbook.note_mend", {"sheet": sheet})]
-    if concerned > LINES:
-        notes.append(("workbook.note_capped", {"count": concerned, "most": LINES}))
+    if concerned > shown:
+        notes.append(("workbook.note_capped", {"count": concerned, "most": shown}))
     if own_too_large:
         notes.append(("workbook.note_own_too_large", {}))
     return [*notes, ("workbook.note_apostrophe", {}), ("workbook.note_resend", {})]
@@ -484,7 +486,7 @@ def _summary_rows(
         for name, count in document["rows"].items():
             yield [word("label." + name), count]
         for key, facts in notes:
-            yield ["", messages.text(key, language, facts)]
+            yield ["", messages.text(key, language, facts, facts.get("most", 1))]
         if document["findings"]:
             yield [word("title.findings")]
         for finding in document["findings"]:

@@ -104,7 +104,15 @@ def test_the_workbook_ends_at_a_number_of_lines_and_says_so(tmp_path: Path, monk
     # those held back come first, although they stand further down in the file
     assert [row[0] for row in workbook["Zu korrigieren"].iter_rows(min_row=2, values_only=True)] == [26, 27, 28]
     told = " ".join(str(cell.value) for row in workbook["Quittung"].iter_rows() for cell in row)
-    assert "Es gibt 20 solche Zeilen; gezeigt werden die ersten 3" in told
+    assert "Gezeigt sind hier 3 Zeilen, zurückgehaltene zuerst. Insgesamt sind 20 Zeilen" in told
+
+
+def test_what_is_only_for_information_makes_no_workbook(tmp_path: Path) -> None:
+    note = mark(10, "Zähler", "values.leading_zero_restored", "49", held=False) | {
+        "severity": "info",
+        "row_state": "accepted",
+    }
+    assert write_receipt(verdict_of([]), sent_of(tmp_path, marks=[note]), tmp_path).xlsx is None
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
