@@ -18,7 +18,7 @@
 
 {#- The local wall-clock time of an instant, without zone. -#}
 {% macro local_time(instant, zone='Europe/Berlin') -%}
-    {{ return(adapter.dispatch('local_time', 'verbund')(instant, zone)) }}
+    {{ adapter.dispatch('local_time', 'verbund')(instant, zone) }}
 {%- endmacro %}
 
 {% macro default__local_time(instant, zone) -%}
@@ -31,27 +31,27 @@
 
 {#- Number of quarter hours of a local day: 96, and 92 or 100 when the clock changes. -#}
 {% macro quarter_hours_of_day(day, zone='Europe/Berlin') -%}
-    {{ return(adapter.dispatch('quarter_hours_of_day', 'verbund')(day, zone)) }}
+    {{ adapter.dispatch('quarter_hours_of_day', 'verbund')(day, zone) }}
 {%- endmacro %}
 
 {% macro default__quarter_hours_of_day(day, zone) -%}
     cast(date_diff(
         'minute',
         timezone('{{ zone }}', cast({{ day }} as timestamp)),
-        timezone('{{ zone }}', cast({{ verbund.add_days(day, 1) }} as timestamp))
+        timezone('{{ zone }}', cast({{ add_days(day, 1) }} as timestamp))
     ) / 15 as bigint)
 {%- endmacro %}
 
 {% macro spark__quarter_hours_of_day(day, zone) -%}
     cast((
-        unix_timestamp(to_utc_timestamp(cast({{ verbund.add_days(day, 1) }} as timestamp), '{{ zone }}'))
+        unix_timestamp(to_utc_timestamp(cast({{ add_days(day, 1) }} as timestamp), '{{ zone }}'))
         - unix_timestamp(to_utc_timestamp(cast({{ day }} as timestamp), '{{ zone }}'))
     ) / 900 as bigint)
 {%- endmacro %}
 
 {#- Every day from `first` up to and including `last`, one row each, for use in a select list. -#}
 {% macro days(first, last) -%}
-    {{ return(adapter.dispatch('days', 'verbund')(first, last)) }}
+    {{ adapter.dispatch('days', 'verbund')(first, last) }}
 {%- endmacro %}
 
 {% macro default__days(first, last) -%}
@@ -64,7 +64,7 @@
 
 {#- A date some days later. -#}
 {% macro add_days(day, number) -%}
-    {{ return(adapter.dispatch('add_days', 'verbund')(day, number)) }}
+    {{ adapter.dispatch('add_days', 'verbund')(day, number) }}
 {%- endmacro %}
 
 {% macro default__add_days(day, number) -%}
@@ -77,7 +77,7 @@
 
 {#- Seconds from one instant to another, with fractions, as double. -#}
 {% macro seconds_between(earlier, later) -%}
-    {{ return(adapter.dispatch('seconds_between', 'verbund')(earlier, later)) }}
+    {{ adapter.dispatch('seconds_between', 'verbund')(earlier, later) }}
 {%- endmacro %}
 
 {% macro default__seconds_between(earlier, later) -%}
@@ -90,7 +90,7 @@
 
 {#- The different values of a text column in order, joined by commas; null where there are none. -#}
 {% macro list_text(expression) -%}
-    {{ return(adapter.dispatch('list_text', 'verbund')(expression)) }}
+    {{ adapter.dispatch('list_text', 'verbund')(expression) }}
 {%- endmacro %}
 
 {% macro default__list_text(expression) -%}
@@ -112,7 +112,7 @@
 
 {#- The type of an instant in a model contract, which both engines must know. -#}
 {% macro instant() -%}
-    {{ return(adapter.dispatch('instant', 'verbund')()) }}
+    {{ adapter.dispatch('instant', 'verbund')() }}
 {%- endmacro %}
 
 {% macro default__instant() -%}timestamptz{%- endmacro %}

@@ -1,7 +1,7 @@
 {{ config(materialized='table') }}
 
--- One row per municipality of the region and month in which green waste is owed or there: tonnes taken in, and tonnes that
--- plants inside the region received from it. Sums are null where a quantity that belongs to them was not stated.
+-- One row per municipality of the region and month in which green waste is owed or there: tonnes taken in, and tonnes
+-- that plants inside the region received from it. Sums are null where a quantity that belongs to them was not stated.
 with
 
 months as (

@@ -1,5 +1,5 @@
--- Tonnes with the factor they came from. A density applies to the days of its interval; a volume without a density stays
--- without tonnes.
+-- Tonnes with the factor they came from. A density applies to the days of its interval; a volume without a density
+-- stays without tonnes.
 with
 
 densities as (
@@ -47,7 +47,6 @@ select
     case unit_code when 'm3' then density_source else 'definition of the unit' end as conversion_source,
     density_valid_from_date as conversion_valid_from_date,
     coalesce(is_assumption, false) as is_conversion_assumed,
-    coalesce(is_estimated, false) as is_delivered_as_estimate,
     coalesce(is_estimated, false) or unit_code = 'm3' as is_estimated,
     supplier_id,
     period,

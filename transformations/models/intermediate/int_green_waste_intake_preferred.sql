@@ -18,11 +18,10 @@ ranked as (
         row_number() over (
             partition by site_id, intake_date, fraction_code
             order by
-                case when quantity_t is null then 1 else 0 end,
-                is_estimated,
-                case delivered_unit_code when 'm3' then 1 else 0 end,
-                is_delivered_as_estimate,
-                case delivered_unit_code when 't' then 0 else 1 end,
+                case when quantity_t is null then 1 else 0 end asc,
+                case when is_estimated then 1 else 0 end asc,
+                case delivered_unit_code when 'm3' then 1 else 0 end asc,
+                case delivered_unit_code when 't' then 0 else 1 end asc,
                 supplier_id asc nulls last,
                 delivered_line asc nulls last
         ) as preference,

@@ -1,7 +1,7 @@
 {{ config(materialized='table') }}
 
--- Numerators and denominators of K-22 to K-24. One row per indicator, area and month; the region's load is that of all its
--- points at the same time and is not the sum of peaks.
+-- Numerators and denominators of K-22 to K-24. One row per indicator, area and month; the region's load is that of all
+-- its points at the same time and is not the sum of peaks.
 with
 
 loads as (

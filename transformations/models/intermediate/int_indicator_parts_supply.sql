@@ -1,7 +1,8 @@
 {{ config(materialized='table') }}
 
--- K-40 to K-44 by municipality and for the region, by year and month of the deadline. A slot that is owed is due once its
--- deadline has passed or something was delivered for it; what is not due yet is in no figure. One row per indicator, area and period.
+-- K-40 to K-44 by municipality and for the region, by year and month of the deadline. A slot that is owed is due once
+-- its deadline has passed or something was delivered for it; what is not due yet is in no figure. One row per
+-- indicator, area and period.
 with
 
 slots as (

@@ -1,6 +1,6 @@
 -- Parts of all indicators put together, and rolled up to the region where they add up. One row per indicator, area and
--- period. A region has a value when each of its areas has one or declared that there was nothing; a declared nothing adds
--- nothing. Otherwise the areas that lack one are named.
+-- period. A region has a value when each of its areas has one or declared that there was nothing; a declared nothing
+-- adds nothing. Otherwise the areas that lack one are named.
 {% set families = [
     'int_indicator_parts_waste',
     'int_indicator_parts_green_waste',

@@ -1,7 +1,7 @@
 {{ config(materialized='table') }}
 
--- Power drawn by all metering points of an area at the same time. One row per area (municipality, and region) and quarter
--- hour; only registers that count electricity drawn (OBIS 1-x:1.…), a point counted once.
+-- Power drawn by all metering points of an area at the same time. One row per area (municipality, and region) and
+-- quarter hour; only registers that count electricity drawn (OBIS 1-x:1.…), a point counted once.
 with
 
 points as (

@@ -1,11 +1,13 @@
 {{ config(materialized='table') }}
 
 -- One row per area (municipality, and region) with metering points and month in which load profiles are owed or there.
--- Load figures use the quarter hours in which every metering point has a value, because a sum with a gap in it is no load.
+-- Load figures use the quarter hours in which every metering point has a value, because a sum with a gap in it is no
+-- load.
 with
 
 months as (
-    select distinct period from {{ ref('stg_supply_slots') }} where dataset = 'load_profile'
+    select distinct period from {{ ref('stg_supply_slots') }}
+    where dataset = 'load_profile'
     union
     select distinct period from {{ ref('int_load_by_interval') }}
 ),

@@ -4,7 +4,8 @@
 with
 
 months as (
-    select distinct period from {{ ref('stg_supply_slots') }} where dataset = 'green_waste_treatment'
+    select distinct period from {{ ref('stg_supply_slots') }}
+    where dataset = 'green_waste_treatment'
     union
     select distinct {{ month_text('month_date') }} as period from {{ ref('int_green_waste_treatment_located') }}
 ),
@@ -42,8 +43,10 @@ supply as (
     select
         period,
         min(missing_reason) as any_reason,
-        max(case missing_reason when 'rejected' then 5 when 'overdue' then 4 when 'withdrawn' then 3
-            when 'not_judged' then 2 when 'no_delivery' then 1 else 0 end) as gravity,
+        max(case missing_reason
+            when 'rejected' then 5 when 'overdue' then 4 when 'withdrawn' then 3
+            when 'not_judged' then 2 when 'no_delivery' then 1 else 0
+        end) as gravity,
         {{ count_where('missing_reason is null') }} as areas_served
     from {{ ref('int_supply_by_area') }}
     where dataset = 'green_waste_treatment'

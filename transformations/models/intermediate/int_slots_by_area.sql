@@ -26,8 +26,8 @@ owed as (
         on
             slots.supplier_id = mandates.supplier_id
             and slots.dataset = mandates.dataset
-            and mandates.valid_from_date < slots.period_end_date
-            and mandates.valid_until_date > slots.period_start_date
+            and slots.period_end_date > mandates.valid_from_date
+            and slots.period_start_date < mandates.valid_until_date
     inner join {{ ref('stg_region_areas') }} as areas
         on left(areas.area_code, length(mandates.area_prefix)) = mandates.area_prefix
     left join {{ ref('stg_supply_deliveries') }} as served

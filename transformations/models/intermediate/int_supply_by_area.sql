@@ -1,5 +1,5 @@
--- One row per dataset, area and period in which something is owed or served. The area has its data when every owed slot
--- is served or declared empty; of several gaps the one that needs a person first is named.
+-- One row per dataset, area and period in which something is owed or served. The area has its data when every owed
+-- slot is served or declared empty; of several gaps the one that needs a person first is named.
 with
 
 ranked as (

@@ -1,11 +1,12 @@
 {{ config(materialized='table') }}
 
--- One row per municipality of the region and year in which a waste balance is owed or there. Sums are in tonnes and null
--- where a quantity that belongs to them was not stated; `not_stated` columns name the waste codes.
+-- One row per municipality of the region and year in which a waste balance is owed or there. Sums are in tonnes and
+-- null where a quantity that belongs to them was not stated; `not_stated` columns name the waste codes.
 with
 
 years as (
-    select distinct period from {{ ref('stg_supply_slots') }} where dataset = 'waste_balance'
+    select distinct period from {{ ref('stg_supply_slots') }}
+    where dataset = 'waste_balance'
     union
     select distinct cast(year as string) as period from {{ ref('int_waste_balance_classified') }}
 ),

@@ -16,6 +16,11 @@ newest as (
     from {{ ref('int_municipality_register_preferred') }}
 ),
 
+of_today as (
+    select * from newest
+    where recency = 1
+),
+
 inhabitants as (
     select
         area_code,
@@ -45,7 +50,7 @@ select
     newest.attempt,
     newest.delivered_line
 from {{ ref('stg_region_areas') }} as areas
-full outer join (select * from newest where recency = 1) as newest
+full outer join of_today as newest
     on areas.area_code = newest.area_code
 left join inhabitants
     on
