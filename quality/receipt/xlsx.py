@@ -166,7 +166,8 @@ def _own_workbook(
         if not isinstance(sheet, Worksheet) or landed.is_empty():
             return False
         _disarm(workbook)
-        if not _mark_sheet(sheet, landed, names, lines, words, rejected=verdict.state == "rejected"):
+        unmarked = _unmarked(verdict, sent.marks, lines)
+        if not _mark_sheet(sheet, landed, names, lines, words, unmarked):
             return False
         _add_receipt_sheet(workbook, document, own=True, notes=_notes(own=True))
         workbook.save(to)
@@ -249,8 +250,7 @@ def _mark_sheet(
     names: Sequence[str],
     lines: Mapping[Place, _Line],
     words: _Words,
-    *,
-    rejected: bool,
+    unmarked: str,
 ) -> bool:
     header = messages.text("workbook.status_header", "de")
     filled = [cell for cell in sheet._cells.values() if cell.value is not None]
@@ -270,7 +270,7 @@ def _mark_sheet(
         marked = by_line.get(line)
         status = sheet.cell(line, status_column)
         if isinstance(status, Cell):
-            status.value = harmless(_line_status(marked, ignored_by, words, rejected=rejected))
+            status.value = harmless(_line_status(marked, ignored_by, words, unmarked))
             if marked:
                 status.fill = _HELD if marked.held else _WARNED
         if marked:
@@ -279,12 +279,20 @@ def _mark_sheet(
     return True
 
 
-def _line_status(marked: _Line | None, ignored_by: str | None, words: _Words, *, rejected: bool) -> str:
+def _line_status(marked: _Line | None, ignored_by: str | None, words: _Words, unmarked: str) -> str:
     if marked:
         return words.status(marked)
-    if ignored_by:
-        return messages.ignored_note(ignored_by, "de")
-    return messages.text("workbook.file_rejected" if rejected else "workbook.fine", "de")
+    return messages.ignored_note(ignored_by, "de") if ignored_by else unmarked
+
+
+def _unmarked(verdict: Verdict, marks: Path | None, lines: Mapping[Place, _Line]) -> str:
+    """What is true of a line without marks: it is fine only where every broken place is marked."""
+    if verdict.state == "rejected":
+        return messages.text("workbook.file_rejected", "de")
+    assert marks is not None
+    marked = dict(pl.scan_parquet(marks).group_by("rule").len().collect().iter_rows())
+    left_out = any(finding.rows > marked.get(finding.rule, finding.rows) for finding in verdict.findings)
+    return messages.text("workbook.not_listed" if left_out or len(lines) >= LINES else "workbook.fine", "de")
 
 
 def _mark_cells(sheet: Worksheet, line: int, marked: _Line, places: Mapping[str, int], words: _Words | None) -> int:

@@ -20,7 +20,7 @@ from receipt_samples import mark, sent_of, verdict_of
 
 from quality.receipt import Sent, write_receipt, xlsx
 from quality.receipt.xlsx import harmless
-from quality.verdict import RowCounts
+from quality.verdict import Finding, RowCounts
 
 STATUS = "Prüfergebnis (Verbund)"
 ATTACKS = [
@@ -173,6 +173,15 @@ def test_every_row_of_a_rejected_workbook_says_that_the_file_was_rejected(tmp_pa
     path = write_receipt(verdict, own_sent(tmp_path, own_workbook(tmp_path / "s")), tmp_path).xlsx
     assert path is not None
     assert load_workbook(path)["Stände"]["D5"].value == "zurückgehalten: die ganze Datei ist abgelehnt"
+
+
+def test_a_line_is_called_fine_only_where_every_broken_place_is_marked(tmp_path: Path) -> None:
+    more = Finding("values.not_a_number", "error", 2, {"columns": ["Stand"]})
+    path = write_receipt(verdict_of([more]), own_sent(tmp_path, own_workbook(tmp_path / "s")), tmp_path).xlsx
+    assert path is not None
+    status = [load_workbook(path)["Stände"].cell(row, 4).value for row in range(5, 10)]
+    assert str(status[1]).startswith("zurückgehalten: ")
+    assert "in Ordnung" not in status
 
 
 def test_a_marked_workbook_sent_again_is_not_marked_beside_its_marks(tmp_path: Path) -> None:
