@@ -254,7 +254,7 @@ def _wide_encoding(head: bytes) -> str | None:
     marked = _marked(head)
     if marked is not None:
         return marked if marked != "utf-8-sig" else None
-    head = head[: 4096 - len(head) % 2 if len(head) < 4096 else 4096]
+    head = head[:4096]
     head = head[: len(head) // 2 * 2]
     if len(head) < 4:
         return None
@@ -262,7 +262,8 @@ def _wide_encoding(head: bytes) -> str | None:
     for encoding, zeros, text in (("utf-16-le", high, low), ("utf-16-be", low, high)):
         if zeros > 0.6 and text < 0.05:
             try:
-                head.decode(encoding)
+                # the head may end within a pair of surrogates
+                codecs.getincrementaldecoder(encoding)().decode(head)
             except UnicodeDecodeError:
                 continue
             return encoding
