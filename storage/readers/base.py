@@ -115,7 +115,8 @@ class Unreadable(Exception):
     """The bytes cannot be read as what they were said to be. Becomes a rejected verdict, never a crash.
 
     `rule` is one of `file.unreadable`, `file.empty`, `file.encrypted`, `file.has_macros`, `file.too_large`,
-    `file.wrong_kind`, `file.sheet_missing`, `columns.missing_header`; `facts` holds at least `expected` and `found`, for a person.
+    `file.wrong_kind`, `file.sheet_missing`, `columns.missing_header`; `facts` holds at least `expected` and `found`,
+    for a person.
     """
 
     def __init__(self, rule: str, *, expected: str, found: str, line: int | None = None, **facts: Any) -> None:

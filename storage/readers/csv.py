@@ -112,7 +112,7 @@ def layout_of(source: Path, spec: FormatSpec) -> Layout:
 
 
 def land_exactly(source: Path, spec: FormatSpec, to: Path, layout: Layout) -> Landed:
-    """The exact path: any quoting, ragged lines, footnotes; about 300,000 lines of five cells a second."""
+    """The exact path: any quoting, ragged lines, footnotes; about 200,000 lines of five cells a second."""
     landed = land_records(
         lambda: Records(source, layout.encoding, layout.delimiter, layout.quote, layout.body_line),
         to,
