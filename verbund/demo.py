@@ -158,7 +158,7 @@ def _reference(script: _Script) -> None:
         trap="fixed width, other record types", synthetic=False,
     )  # fmt: skip
     script.send(
-        "2021-12-01", office, REGISTER, "2021", "GV100AD_verzeichnis_2021-11-30.asc",
+        "2022-01-05", office, REGISTER, "2021", "GV100AD_verzeichnis_2021-11-30.asc",
         _register_file("20211130", lambda city: (city.population, city.population_male), figures.OFFICIAL_SOURCE), "accepted",
         "Dasselbe Verzeichnis liefert Namen und Schlüssel der drei Städte.",
         "The same register delivers names and keys of the three cities.",
@@ -170,10 +170,10 @@ def _reference(script: _Script) -> None:
         "Stand Ende 2023, für die Vorführung fortgeschrieben.", "State at the end of 2023, carried on for the demo.",
     )  # fmt: skip
     script.send(
-        "2025-02-10", office, REGISTER, "2024", "nichts zu melden", None, "accepted",
+        "2025-02-10", office, REGISTER, "2024", "nichts zu melden", None, "nothing_to_report",
         "Für 2024 meldet das Amt: keine Änderung. Auch das ist eine Lieferung.",
         "For 2024 the office reports: no change. That is a delivery too.",
-        trap="nothing to report", kind="nothing_to_report", final="nothing_to_report",
+        trap="nothing to report", kind="nothing_to_report",
     )  # fmt: skip
     for year, on in ((2023, "2024-09-20"), (2024, "2025-09-18"), (2025, "2026-09-22")):
         script.send(
@@ -552,10 +552,10 @@ def _green_july(script: _Script) -> None:
 
 def _green_august(script: _Script) -> None:
     script.send(
-        "2025-09-04", "bergisch-zweckverband", INTAKE, "2025-08", "nichts zu melden", None, "accepted",
+        "2025-09-04", "bergisch-zweckverband", INTAKE, "2025-08", "nichts zu melden", None, "nothing_to_report",
         "Im August waren Solingens Annahmestellen wegen Umbaus geschlossen: nichts zu melden.",
         "In August Solingen's collection points were closed for rebuilding: nothing to report.",
-        trap="nothing to report", kind="nothing_to_report", final="nothing_to_report",
+        trap="nothing to report", kind="nothing_to_report",
     )  # fmt: skip
     running = {
         fraction: sum(figures.green_intake(script.seed, REMSCHEID, 2025, month)[fraction] for month in range(1, 9))
