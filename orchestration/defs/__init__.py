@@ -1,0 +1,1 @@
+"""Definitions by what they concern: sources, deliveries, foundation, releases, maintenance."""

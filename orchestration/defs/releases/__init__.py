@@ -1,0 +1,1 @@
+"""Releases: the job that freezes the foundation."""

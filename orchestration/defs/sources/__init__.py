@@ -1,0 +1,1 @@
+"""Other systems that deliveries are pulled from: one asset and one schedule per source of the region pack."""

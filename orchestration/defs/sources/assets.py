@@ -1,0 +1,58 @@
+"""Sources as assets: materialized on their cron, what they catch enters as a delivery like any other."""
+
+from typing import Any
+
+import dagster as dg
+
+from orchestration.resources import DeskResource
+from quality.judging import holding, ring, work_queue
+from quality.pull import SourceFailed, pull
+from quality.region import RegionPack, Source
+
+GROUP = "sources"
+
+
+def source_assets(pack: RegionPack) -> list[dg.AssetsDefinition]:
+    """The asset `sources/<id>` of every source of the pack."""
+    return [_source_asset(source) for source in pack.sources]
+
+
+def source_schedules(pack: RegionPack) -> list[dg.ScheduleDefinition]:
+    """One schedule per source, in the region's time."""
+    return [
+        dg.ScheduleDefinition(
+            name=f"pull_{source.id}",
+            target=dg.AssetSelection.assets(dg.AssetKey([GROUP, source.id])),
+            cron_schedule=source.every,
+            execution_timezone=pack.region.zone,
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+        )
+        for source in pack.sources
+    ]
+
+
+def _source_asset(source: Source) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=dg.AssetKey([GROUP, source.id]),
+        group_name=GROUP,
+        kinds={source.kind},
+        description=f"{source.dataset} of {source.supplier}, from {source.address}",
+        metadata={"supplier": source.supplier, "dataset": source.dataset, "address": source.address},
+    )
+    def pulled(desk: DeskResource) -> dg.MaterializeResult[Any]:
+        with desk.open(f"pull:{source.id}") as at:
+            try:
+                caught = pull(at, source)
+            except SourceFailed as error:
+                raise dg.Failure(str(error), metadata={"address": error.address}, allow_retries=True) from error
+            if caught:
+                ring(desk.settings)
+                with holding(desk.settings) as alone:
+                    if alone:
+                        # no judge runs here, so this run judges
+                        work_queue(at)
+        return dg.MaterializeResult(
+            metadata={"deliveries": len(caught), "caught": ", ".join(delivery.delivery_id for delivery in caught)}
+        )
+
+    return pulled

@@ -1,0 +1,123 @@
+"""Dagster's own storage in `home/dagster`: written anew at every start, may be lost without losing a delivery."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import yaml
+
+from storage.settings import Settings, project_root
+
+LOCATION = "verbund"
+MODULE = "orchestration.definitions"
+_TEMPLATE = project_root() / "infra" / "dagster" / "dagster.yaml"
+
+
+def prepare_instance(settings: Settings) -> Path:
+    """Write `dagster.yaml` of this home from the template in `infra/dagster`; returns the folder, `DAGSTER_HOME`."""
+    folder = settings.paths.create().dagster
+    text = _TEMPLATE.read_text(encoding="utf-8").replace("{dagster_home}", str(folder))
+    _write(folder / "dagster.yaml", text)
+    return folder
+
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """The instance of this home; close it with `dispose` or use it in a `with`."""
+    return dg.DagsterInstance.from_config(str(prepare_instance(settings)))
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process of the platform: its name, what to run, what to add to the environment, whether it may wait its turn."""
+
+    name: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    low_priority: bool = False
+
+
+def processes(settings: Settings, *, port: int = 3000, code_port: int = 3001, host: str = "127.0.0.1") -> list[Command]:
+    """What `verbund up` starts for Dagster: code server, web server, daemon and reporter, in this order.
+
+    Args:
+        settings: Home and region; handed to the processes by environment.
+        port: Of the web page.
+        code_port: Of the code server, on this machine only.
+        host: Address the web page listens on.
+    """
+    folder = prepare_instance(settings)
+    workspace = folder / "workspace.yaml"
+    server = {"grpc_server": {"host": "127.0.0.1", "port": code_port, "location_name": LOCATION}}
+    _write(workspace, yaml.safe_dump({"load_from": [server]}))
+    environment = {
+        "DAGSTER_HOME": str(folder),
+        "VERBUND_HOME": str(settings.home),
+        "VERBUND_REGION": str(settings.region_dir),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(project_root()), os.environ.get("PYTHONPATH", "")])),
+        "DO_NOT_TRACK": "1",
+    }
+    python = [sys.executable, "-m"]
+    at_code = ["-h", "127.0.0.1", "-p", str(code_port)]
+    return [
+        Command("code", [*python, "dagster", "code-server", "start", "-m", MODULE, *at_code], environment),
+        Command("web", [*python, "dagster_webserver", "-w", str(workspace), "-h", host, "-p", str(port)], environment),
+        Command("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)], environment),
+        Command("reporter", [*python, "orchestration.reporter"], environment, low_priority=True),
+    ]
+
+
+def end_dead_runs(instance: dg.DagsterInstance, *, also: Sequence[str] = ()) -> list[str]:
+    """Mark runs as failed whose process is gone, so that none stays "started" for ever; returns their ids.
+
+    A run tells the process it runs in by events; runs that told none are left to Dagster's own monitoring.
+
+    Args:
+        instance: Whose runs; all of this machine.
+        also: Ids of runs known to be dead.
+    """
+    ended = []
+    going = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    for run in instance.get_runs(dg.RunsFilter(statuses=going)):
+        pid = _process_of(instance, run.run_id)
+        if run.run_id in also or (pid is not None and not _is_alive(pid)):
+            instance.report_run_failed(run, "the process of this run ended without saying so")
+            ended.append(run.run_id)
+    return ended
+
+
+def _process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
+    for record in reversed(records):
+        event = record.event_log_entry.dagster_event
+        metadata: Mapping[str, Any] = getattr(event.event_specific_data, "metadata", {}) if event else {}
+        if "pid" in metadata:
+            return int(metadata["pid"].value)
+    return None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        # a process that ended and was not waited for is dead, too
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return True
+
+
+def _write(file: Path, text: str) -> None:
+    if file.exists() and file.read_text(encoding="utf-8") == text:
+        return
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(file)

@@ -1,0 +1,38 @@
+"""A home with deliveries, as the judge leaves it, for tests of what Dagster is told."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+from quality.desk import Desk
+from quality.judging import work_queue
+from storage.ledger.ledger import Delivery
+from storage.settings import Settings
+
+SUPPLIER, DATASET = "wuppertal-abfall", "waste_balance"
+HEADER = "AGS;Jahr;AVV;Mengenstrom;Erfassung;Verfahren;Menge [t]"
+
+
+def settings_of(home: Path) -> Settings:
+    """Settings of a home of the bergisch region."""
+    return Settings(home=home, region="bergisch")
+
+
+def waste_file(period: str, *, tonnes: str = "1.234,5", header: str = HEADER, area: str = "05124000") -> bytes:
+    """A small delivery; with another header it is rejected, with another area its row is held back."""
+    rows = [f"{area};{period};200301;generated;kerbside;none;{tonnes}", f"05124000;{period};200307;generated;kerbside;none;12,0"]
+    return "\n".join([header, *rows, ""]).encode("cp1252")
+
+
+def bad_file() -> bytes:
+    """Something that is no waste balance at all."""
+    return b"Kunde;Betrag\n1;2\n"
+
+
+def send(desk: Desk, period: str, content: bytes, *, supplier: str = SUPPLIER, dataset: str = DATASET) -> Delivery:
+    """Deliver and judge."""
+    name = f"abfallbilanz_{period}.csv"
+    delivery = desk.receive(BytesIO(content), supplier, dataset, period, file_name=name, who="test")
+    work_queue(desk)
+    return delivery
