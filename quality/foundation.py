@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
+
 from storage import lake
 from storage.settings import Settings, project_root
 
@@ -110,14 +112,15 @@ def build(settings: Settings, select: Sequence[str] | None = None, full: bool = 
         project = _fingerprint()
         before = current(settings)
         whole = full or not select or before is None or before.project != project
-        accepted = _prepare(settings, new=before is None)
         arguments = ["build", "--exclude-resource-type", "unit_test"]
         if not whole:
-            arguments += ["--select", *(select or ()), "--no-write-json"]
-        steps = _steps(_invoke(settings, arguments, accepted_snapshot=accepted))
-        if broken := {s.name: s.message for s in steps if s.kind != "test" and s.status not in _BUILT}:
-            raise FoundationBroken(broken)
-        snapshot = _newest(settings)
+            arguments += ["--select", *(select or ()), "--no-write-json", "--cache-selected-only"]
+        with _lakes(settings, new=before is None) as connection:
+            accepted = lake.snapshot_of(connection, "accepted")
+            steps = _steps(_invoke(settings, arguments, accepted_snapshot=accepted))
+            if broken := {s.name: s.message for s in steps if s.kind != "test" and s.status not in _BUILT}:
+                raise FoundationBroken(broken)
+            snapshot = lake.snapshot_of(connection, "foundation")
         _publish(settings, Current(snapshot, accepted, project))
     return Build(
         models=tuple(step for step in steps if step.kind != "test"),
@@ -156,12 +159,14 @@ def run_dbt(settings: Settings, arguments: Sequence[str]) -> Any:
         FoundationBroken: dbt could not do it.
     """
     with _ONE_AT_A_TIME, lake.writing(settings, "foundation"):
-        accepted = _prepare(settings, new=current(settings) is None)
+        with _lakes(settings, new=current(settings) is None) as connection:
+            accepted = lake.snapshot_of(connection, "accepted")
         return _invoke(settings, arguments, accepted_snapshot=accepted)
 
 
-def _prepare(settings: Settings, *, new: bool) -> int:
-    """Make sure both catalogs can be attached; returns the snapshot of `accepted` the build will read."""
+@contextlib.contextmanager
+def _lakes(settings: Settings, *, new: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Both catalogs read-only, made ready when the home is new."""
     settings.paths.create()
     settings.paths.dbt.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(lake.connect(settings, threads=1)) as connection:
@@ -171,13 +176,9 @@ def _prepare(settings: Settings, *, new: bool) -> int:
             # once for the catalog: smaller files, and no rows kept in the catalog that other engines would not see
             connection.execute("call foundation.set_option('parquet_compression', 'zstd')")
             connection.execute("call foundation.set_option('data_inlining_row_limit', 0)")
-        return lake.snapshot_of(connection, "accepted")
-
-
-def _newest(settings: Settings) -> int:
-    with contextlib.closing(lake.connect(settings, threads=1)) as connection:
+            connection.execute("detach foundation")
         lake.attach(connection, settings, "foundation", read_only=True)
-        return lake.snapshot_of(connection, "foundation")
+        yield connection
 
 
 def _current_file(settings: Settings) -> Path:
