@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rapidfuzz import fuzz, process
+
 from quality.codelists import lookup_key
 from quality.contract import Contract, Field
 from quality.dialect import Column, Dialect
@@ -158,7 +160,7 @@ def typed_sql(contract: Contract, dialect: Dialect, layout: Layout, *, two_passe
         elif f.code_list:
             selects.append(f"({raw} is not null and l_{f.name}.code is null) as {f.name}__unknown")
         elif f.format == "ags":
-            known = f"l_{f.name}.code is not null or regexp_full_match({_digits(raw)}, '[0-9]{{4,8}}')"
+            known = f"l_{f.name}.code is not null or regexp_full_match({_digits(raw)}, '[0-9]{{4,5}}|[0-9]{{7,8}}')"
             selects.append(f"({raw} is not null and not ({known})) as {f.name}__unknown")
             selects.append(f"coalesce(length({_digits(raw)}) in (4, 7) and l_{f.name}.code is null "
                            f"and regexp_full_match({_digits(raw)}, '[0-9]+'), false) as {f.name}__restored")  # fmt: skip
@@ -264,11 +266,14 @@ def _pivot(contract: Contract, dialect: Dialect, names: _Names) -> tuple[str, di
 
 
 def _missing(missing: Sequence[str], unused: Sequence[str], landed: Landed) -> Finding:
-    from rapidfuzz import process
-
     examples = []
     for name in dict.fromkeys(missing):
-        near = tuple(hit for hit, _, _ in process.extract(name, unused, limit=2, score_cutoff=60))
+        near = tuple(
+            hit
+            for hit, _, _ in process.extract(
+                name, unused, scorer=fuzz.ratio, processor=lookup_key, limit=2, score_cutoff=55
+            )
+        )
         examples.append(Example(column=name, suggestions=near))
     return Finding(
         "columns.missing", "fatal", 0,

@@ -6,6 +6,9 @@ story. What was sent in an earlier run is not sent again.
 
 from __future__ import annotations
 
+import hashlib
+import io
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -17,6 +20,7 @@ from quality.desk import Desk, summary_of
 from quality.supply import publish_supply
 from storage import clock
 from storage.ledger.ledger import DeliveryView
+from storage.paths import Slot
 from storage.settings import Settings
 from verbund.demo import DemoDelivery, demo_deliveries
 from verbund.output import WRONG_USE, err, fail, out, progress, say_json, state_text, table
@@ -88,8 +92,6 @@ def _send_all(desk: Desk, script: Sequence[DemoDelivery], *, quiet: bool) -> int
 
 
 def _send(desk: Desk, item: DemoDelivery, known: Counter[Any], withdrawals_done: bool) -> bool:
-    from storage.paths import Slot
-
     slot = Slot(item.supplier, item.dataset, item.period)
     if item.kind == "withdraw":
         if withdrawals_done:
@@ -102,12 +104,17 @@ def _send(desk: Desk, item: DemoDelivery, known: Counter[Any], withdrawals_done:
         desk.declare_nothing(item.supplier, item.dataset, item.period, who=item.supplier, reason=item.story["de"])
         return True
     assert item.content is not None
-    import hashlib
-
     key = (slot, hashlib.sha256(item.content).hexdigest(), False)
     if known[key] > 0:
         known[key] -= 1
         return False
+    if item.synthetic != desk.pack.suppliers[item.supplier].synthetic:
+        # official and invented figures of one supplier are told apart by delivery; an inbox cannot say which is which
+        desk.receive(
+            io.BytesIO(item.content), item.supplier, item.dataset, item.period, file_name=item.file_name, who=item.supplier,
+            synthetic=item.synthetic,
+        )  # fmt: skip
+        return True
     folder = desk.home.inbox(item.supplier) / item.dataset / item.period
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / item.file_name
@@ -119,8 +126,6 @@ def _send(desk: Desk, item: DemoDelivery, known: Counter[Any], withdrawals_done:
 
 def _rest(file: Any, item: DemoDelivery) -> None:
     """Let the file look as old as the story says, so that it counts as written to its end."""
-    import os
-
     at = (item.received_at - timedelta(minutes=1)).timestamp()
     os.utime(file, (at, at))
 

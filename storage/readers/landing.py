@@ -33,12 +33,16 @@ def unique_names(wanted: Sequence[str]) -> tuple[str, ...]:
     """
     taken = {name.casefold() for name in PROVENANCE}
     names: list[str] = []
+    last: dict[str, int] = {}
     for position, text in enumerate(wanted, start=1):
         base = " ".join(text.split()) or f"column_{position}"
-        name, nth = base, 1
+        # thousands of columns of one name must not look through each other's suffixes
+        nth = last.get(base.casefold(), 1)
+        name = base if nth == 1 else f"{base}_{nth}"
         while name.casefold() in taken:
             nth += 1
             name = f"{base}_{nth}"
+        last[base.casefold()] = nth
         taken.add(name.casefold())
         names.append(name)
     return tuple(names)
