@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from quality.contract import Contract, Rule
@@ -139,7 +140,8 @@ def _platform(rule_id: str, contract: Contract, layout: Layout, scope: Scope) ->
             parts = [(f.name, f"{f.name}__restored") for f in given if f.format == "ags"]
         case "keys.duplicate":
             group_by = [f"hash({', '.join(contract.key)})"]
-            groups = f"select {group_by[0]} as g0 from typed where ignored is null group by 1 having count(*) > 1"
+            keyed = f"ignored is null and {_has_key(contract)}"
+            groups = f"select {group_by[0]} as g0 from typed where {keyed} group by 1 having count(*) > 1"
             parts = [(None, "bad_0")]
             facts["fields"] = list(contract.key)
         case "mandate.foreign_row":
@@ -161,13 +163,24 @@ def _platform(rule_id: str, contract: Contract, layout: Layout, scope: Scope) ->
     return Check(rule_id, rule_id, PLATFORM_RULES[rule_id], parts, expected, facts, groups, group_by)
 
 
+def _has_key(contract: Contract) -> str:
+    """True for rows whose key can be told: a required part that is missing is a finding of its own, not a value.
+
+    An optional part may be empty; empty is then a value like any other.
+    """
+    required = [name for name in contract.key if contract.by_name[name].required]
+    return " and ".join(f"{name} is not null" for name in required) or "true"
+
+
 def _unique(rule_id: str, contract: Contract) -> Expected:
     columns = list(contract.key)
     if any(not contract.by_name[name].required for name in columns):
         # GX leaves rows with an empty key column out; an empty column is part of our key
         listed = ", ".join(columns)
         shown = ", ".join(f"coalesce(cast({name} as varchar), '')" for name in columns)
-        counted = f"select *, count(*) over (partition by {shown}) as key_count from {{batch}}"
+        counted = (
+            f"select *, count(*) over (partition by {shown}) as key_count from {{batch}} where {_has_key(contract)}"
+        )
         return Expected(rule_id, "unexpected_rows", {"query": f"select {listed} from ({counted}) where key_count > 1"})
     if len(columns) == 1:
         return Expected(rule_id, "expect_column_values_to_be_unique", {"column": columns[0]})
@@ -212,7 +225,7 @@ def _contract_check(contract: Contract, rule: Rule, index: int, scope: Scope) ->
         return Check(rule.id, rule.kind, rule.severity, parts, expected, facts, groups, group_by, index + 1)
     if rule.kind == "covers":
         missing = _covers(contract, rule, scope)
-        query = missing.replace("from typed where ignored is null", "from {batch}")
+        query = missing.replace("from typed where ignored is null", "from {batch} where true")
         expected = Expected(rule.id, "unexpected_rows", {"query": query}, rule.because.get("en", ""))
         return Check(rule.id, rule.kind, rule.severity, (), expected, facts, missing=missing)
     known = ", ".join([*_ROW_KINDS, *group_kinds, "covers"])
@@ -238,7 +251,16 @@ def _gx(rule: Rule, parts: Sequence[tuple[str | None, str]]) -> Expected:
     because = rule.because.get("en", "")
     if rule.kind == "unexpected_rows":
         return Expected(rule.id, rule.kind, {"condition": parts[0][1]}, because)
-    return Expected(rule.id, rule.kind, dict(rule.kwargs), because)
+    return Expected(rule.id, rule.kind, {name: _plain(value) for name, value in rule.kwargs.items()}, because)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers out of YAML carry how they were written; whoever writes SQL from them knows plain ones only."""
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value)
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _group_holds(rule: Rule, scope: Scope) -> tuple[str, list[str], str | None]:
@@ -315,8 +337,8 @@ def _side(where: Mapping[str, Sequence[str]]) -> str:
 
 
 def _literal(value: Any) -> str:
-    if isinstance(value, str):
-        return "'" + value.replace("'", "''") + "'"
+    if isinstance(value, str | date):
+        return "'" + str(value).replace("'", "''") + "'"
     return str(value)
 
 
