@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -212,13 +213,17 @@ class Landing:
         width = self._width
         padded = [cells if len(cells) == width else [*cells, *([None] * (width - len(cells)))] for cells in self._cells]
         columns = zip(*padded, strict=True) if width else ()
-        arrays = [
-            pa.array(range(self.rows - count + 1, self.rows + 1), pa.int64()),
-            pa.array(self._lines, pa.int64()),
-            pa.array(self._sheets, pa.string()),
-            pa.array(self._ignored, pa.string()),
-            *(pa.array([cell or None for cell in column], pa.string()) for column in columns),
-        ]
-        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        # by polars: making arrays in pyarrow would import pandas, which costs a short command a second
+        frame = pl.DataFrame(
+            [
+                pl.Series(range(self.rows - count + 1, self.rows + 1), dtype=pl.Int64),
+                pl.Series(self._lines, dtype=pl.Int64),
+                pl.Series(self._sheets, dtype=pl.String),
+                pl.Series(self._ignored, dtype=pl.String),
+                *(pl.Series([cell or None for cell in column], dtype=pl.String) for column in columns),
+            ],
+            schema=self._schema.names,
+        )
+        self._writer.write_table(frame.to_arrow().cast(self._schema))
         for held in (self._lines, self._sheets, self._ignored, self._cells):
             held.clear()
