@@ -63,7 +63,7 @@ _MEMORY_MB = 1024
 _AGREEMENT = "figures of the deliveries named in this manifest; for use as the cooperation has agreed"
 
 
-class NothingToRelease(Exception):
+class NothingToRelease(NoRelease):
     """The foundation was never built to the end, or holds a table that a release cannot."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import re
 import shutil
 import stat
 import time
@@ -36,7 +37,7 @@ from quality.release import (
 )
 from storage import lake
 from storage.settings import Settings
-from tests.support import foundation_lake
+from tests.support import accepted_lake, foundation_lake
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 #: A dataset with a contract and a model, so that keys, rights and attributions are known.
@@ -457,3 +458,29 @@ def test_readers_meet_no_error_and_no_mixed_state_while_builds_and_releases_go_o
 def test_a_release_that_was_copied_elsewhere_is_whole(built: Settings, tmp_path: Path) -> None:
     copied = Path(shutil.copytree(release(built).path, tmp_path / "usb stick" / "verbund 1"))
     assert duckdb_column(copied) == [None, Decimal("71234.567891")]
+
+
+# --- what the documentation promises ---
+
+DOCS = Path(__file__).parents[2] / "docs" / "bi.md"
+
+
+@pytest.mark.slow
+def test_every_example_of_the_documentation_runs_on_the_real_models(settings: Settings) -> None:
+    accepted_lake.write(settings, {})
+    foundation.build(settings)
+    made = release(settings)
+    examples = re.findall(r"```sql\n(.+?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(examples) >= 6
+    for example in examples:
+        assert query(settings, example)["columns"]
+    promised = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE))
+    assert promised == {*made.tables, "release"}
+    undescribed = [
+        f"{table}.{column['name']}"
+        for table, told in made.manifest["tables"].items()
+        for column in told["columns"]
+        if not column["description"]
+    ]
+    assert undescribed == []
+    assert all(told["key"] for told in made.manifest["tables"].values())
