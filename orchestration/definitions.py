@@ -8,7 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from orchestration.defs.deliveries.assets import all_delivery_assets
-from orchestration.defs.deliveries.calendar import on_time_checks, overdue_deliveries
+from orchestration.defs.deliveries.calendar import overdue_deliveries
 from orchestration.defs.deliveries.replay import replay_deliveries
 from orchestration.defs.foundation.assets import foundation_assets, supply_assets
 from orchestration.defs.foundation.automation import foundation_follows
@@ -35,8 +35,12 @@ def definitions(settings: Settings) -> dg.Definitions:
     manifest = manifest_of(settings)
     sources = source_assets(pack)
     ours = dg.Definitions(
-        assets=[*sources, *all_delivery_assets(contracts), *supply_assets(manifest, pack), foundation_assets(manifest)],
-        asset_checks=on_time_checks(contracts),
+        assets=[
+            *sources,
+            *all_delivery_assets(contracts),
+            *supply_assets(manifest, pack),
+            foundation_assets(manifest, pack),
+        ],
         jobs=[deliveries_judged, slots_refused, replay_deliveries],
         schedules=source_schedules(pack),
         sensors=[foundation_follows(), overdue_deliveries],

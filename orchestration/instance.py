@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import yaml
 
 from storage.settings import Settings, project_root
 
@@ -52,9 +52,10 @@ def processes(settings: Settings, *, port: int = 3000, code_port: int = 3001, ho
         host: Address the web page listens on.
     """
     folder = prepare_instance(settings)
+    # JSON is YAML, too
     workspace = folder / "workspace.yaml"
     server = {"grpc_server": {"host": "127.0.0.1", "port": code_port, "location_name": LOCATION}}
-    _write(workspace, yaml.safe_dump({"load_from": [server]}))
+    _write(workspace, json.dumps({"load_from": [server]}))
     environment = {
         "DAGSTER_HOME": str(folder),
         "VERBUND_HOME": str(settings.home),

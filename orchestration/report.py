@@ -53,6 +53,7 @@ class Report:
         view: The delivery with what became of it.
         verdict: Body of its last verdict, with `outcomes`.
         is_served: Whether it holds its slot.
+        is_emptied: Whether its slot was served and is not any more: withdrawn, or rejected by a replay.
         refused: Why the slot shows as refused: its newest attempt was rejected or nothing holds it any more.
         found_before: Rules earlier attempts broke, whose checks are to turn green again.
     """
@@ -61,6 +62,7 @@ class Report:
     verdict: Mapping[str, Any]
     receipt: str
     is_served: bool
+    is_emptied: bool
     refused: str | None
     found_before: frozenset[str] = frozenset()
 
@@ -104,17 +106,19 @@ class Report:
             description=f"{self.view.delivery_id}: {self.view.verdict_state}",
         )  # fmt: skip
 
-    def accepted(self) -> dg.AssetMaterialization:
-        """The slot's rows as readers see them from now on."""
-        rows = self.view.rows or {}
-        facts = {
-            "delivery": self.view.delivery_id,
+    def accepted(self) -> Iterator[dg.AssetMaterialization]:
+        """The slot's rows as readers see them from now on; nothing where they are what they were."""
+        if not (self.is_served or self.is_emptied):
+            return
+        rows = (self.view.rows or {}) if self.is_served else {}
+        facts: dict[str, Any] = {
+            "delivery": self.view.delivery_id if self.is_served else "",
             "attempt": self.view.attempt,
             "dagster/partition_row_count": rows.get("accepted", 0) + rows.get("accepted_with_warning", 0),
         }
-        if changes := self.verdict.get("changes"):
+        if self.is_served and (changes := self.verdict.get("changes")):
             facts["changes"] = dg.MetadataValue.json(dict(changes))
-        return dg.AssetMaterialization(accepted_key(self.slot.dataset), partition=self.partition, metadata=facts)
+        yield dg.AssetMaterialization(accepted_key(self.slot.dataset), partition=self.partition, metadata=facts)
 
     def checks(self) -> Iterator[dict[str, Any]]:
         """Arguments shared by `AssetCheckResult` and `AssetCheckEvaluation`: one per rule that was asked or broken.
@@ -155,8 +159,13 @@ class Report:
         }
 
 
-def report_of(desk: Desk, delivery_id: str) -> Report:
+def report_of(desk: Desk, delivery_id: str, *, may_empty: bool = False) -> Report:
     """Read from the ledger what there is to tell of a delivery.
+
+    Args:
+        desk: Where it was judged.
+        delivery_id: Which.
+        may_empty: What happened may have taken rows out of the slot: a withdrawal or a replay.
 
     Raises:
         storage.ledger.ledger.UnknownDelivery: There is none of this id.
@@ -182,9 +191,14 @@ def report_of(desk: Desk, delivery_id: str) -> Report:
         # the receipt is written after the verdict, so it may be a moment away
         receipt=str(receipt),
         is_served=view.state in SERVED,
+        is_emptied=may_empty and state.served is None and _was_served(desk, view.slot),
         refused=refused,
         found_before=frozenset(before),
     )
+
+
+def _was_served(desk: Desk, slot: Slot) -> bool:
+    return any(event.kind == "judged" and event.facts.get("state") in SERVED for event in desk.ledger.history(slot))
 
 
 def _findings_table(findings: list[Mapping[str, Any]]) -> str:

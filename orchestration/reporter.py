@@ -170,7 +170,7 @@ class Reporter:
 
     def _record(self, batch: Sequence[OutboxEntry]) -> None:
         instance = self.instance
-        reports = [(entry, report_of(self.desk, entry.delivery_id)) for entry in batch]
+        reports = [(entry, report_of(self.desk, entry.delivery_id, may_empty=_may_empty(entry))) for entry in batch]
         self._offer_new(reports)
         tags = {_OUTBOX: ",".join(str(entry.id) for entry in batch if entry.id), "verbund/deliveries": str(len(batch))}
         run = instance.create_run_for_job(deliveries_judged, tags=tags)
@@ -217,6 +217,10 @@ def _line(delivery: str, kind: str = "judged") -> OutboxEntry:
     return OutboxEntry(0, delivery, kind, {}, datetime.now(UTC), slot.supplier, slot.dataset, slot.period)
 
 
+def _may_empty(entry: OutboxEntry) -> bool:
+    return entry.kind == "withdrawn" or bool(entry.body.get("replay"))
+
+
 def events_of(entry: OutboxEntry, report: Report) -> Iterator[DagsterEvent]:
     """A line of the outbox as events of a recorded run."""
     name, step = deliveries_judged.name, record_verdicts.name
@@ -227,15 +231,18 @@ def events_of(entry: OutboxEntry, report: Report) -> Iterator[DagsterEvent]:
             event_type_value=dg.DagsterEventType.ASSET_OBSERVATION.value, job_name=name, step_key=step,
             event_specific_data=AssetObservationData(seen),
         )  # fmt: skip
-        return
-    materialized = [report.judged(), *([report.accepted()] if report.is_served else [])]
-    for materialization in materialized:
+    judged = [] if entry.kind == "withdrawn" else [report.judged()]
+    for materialization in (*judged, *report.accepted()):
         yield DagsterEvent(
-            event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value, job_name=name, step_key=step,
+            event_type_value=dg.DagsterEventType.ASSET_MATERIALIZATION.value,
+            job_name=name,
+            step_key=step,
             event_specific_data=StepMaterializationData(materialization, []),
-        )  # fmt: skip
-    for facts in report.checks():
-        evaluation = dg.AssetCheckEvaluation(**facts, partition=report.partition)
+        )
+    if entry.kind == "withdrawn":
+        return
+    for told in report.checks():
+        evaluation = dg.AssetCheckEvaluation(**told, partition=report.partition)
         yield DagsterEvent(
             event_type_value=dg.DagsterEventType.ASSET_CHECK_EVALUATION.value, job_name=name, step_key=step,
             event_specific_data=evaluation,

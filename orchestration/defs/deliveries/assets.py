@@ -3,6 +3,7 @@
 Arrivals are answered by the judge and recorded by the reporter; both end in the same events (`orchestration.report`).
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,16 +64,16 @@ def delivery_assets(contract: Contract) -> dg.AssetsDefinition:
     def judge_slot(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[Any]:
         slot = slot_of(dataset, context.partition_key)
         with desk.open() as at:
-            newest = at.ledger.slot(slot).newest
+            state = at.ledger.slot(slot)
+            newest = state.newest
             if newest is None:
                 context.log.warning(f"nothing was delivered for {slot}, so there is nothing to judge")
                 return
             at.rejudge(newest, tell=False)
-            report = report_of(at, newest)
+            report = report_of(at, newest, may_empty=state.served is not None)
         context.log.info(f"{newest}: {report.view.verdict_state}")
         wanted = context.selected_asset_keys
-        materialized = [report.judged(), *([report.accepted()] if report.is_served else [])]
-        for event in materialized:
+        for event in (report.judged(), *report.accepted()):
             if event.asset_key in wanted:
                 yield dg.MaterializeResult(event.asset_key, metadata=event.metadata)
             else:
@@ -98,6 +99,7 @@ def check_specs(contract: Contract) -> list[dg.AssetCheckSpec]:
 
 def _check_spec(contract: Contract, name: str, because: str) -> dg.AssetCheckSpec:
     # `partitions_def` of a check is a preview of Dagster 1.13, so it is used here and nowhere else
+    warnings.filterwarnings("ignore", message="Specifying a partitions_def on an AssetCheckSpec")
     return dg.AssetCheckSpec(
         name, asset=judged_key(contract.dataset), description=because, partitions_def=slots_of(contract.dataset)
     )

@@ -1,19 +1,22 @@
 """The slot calendar in Dagster: who is overdue, and whether a dataset is supplied on time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 
-from orchestration.report import accepted_key, judged_key
+from orchestration.report import ACCEPTED, judged_key
 from orchestration.resources import DeskResource
 from orchestration.slots import partition_of
 from quality.calendar import due_at, owed_slots
-from quality.contract import Contract
 from quality.desk import Desk
+from quality.region import RegionPack
 from storage.paths import Slot
 
-ON_TIME = "supplied_on_time"
+#: One of the tables of the state of supply; all are published together.
+SUPPLY_KEY = dg.AssetKey([ACCEPTED, "supply_slots"])
+_ON_TIME = "_on_time"
 _SHOWN = 50
 
 
@@ -26,37 +29,36 @@ def overdue_slots(desk: Desk, now: datetime) -> list[tuple[Slot, datetime]]:
     return sorted(late, key=lambda pair: (pair[1], pair[0]))
 
 
-def on_time(dataset: str, late: Sequence[tuple[Slot, datetime]]) -> dg.AssetCheckResult:
-    """Whether every slot of a dataset that is due is held by a delivery; names those that are not."""
+def on_time(dataset: str, late: Sequence[tuple[Slot, datetime]]) -> dict[str, Any]:
+    """Whether every slot of a dataset that is due is held by a delivery, naming those that are not.
+
+    Returns:
+        Arguments shared by `AssetCheckResult` and `AssetCheckEvaluation`.
+    """
     names = [f"{slot.supplier} {slot.period}" for slot, _ in late if slot.dataset == dataset]
-    return dg.AssetCheckResult(
-        passed=not names,
-        asset_key=accepted_key(dataset),
-        check_name=ON_TIME,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(names)} slots are overdue" if names else "every slot that is due was supplied",
-        metadata={"overdue": len(names), "slots": ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")},
-    )
+    return {
+        "asset_key": SUPPLY_KEY,
+        "check_name": f"{dataset}{_ON_TIME}",
+        "passed": not names,
+        "severity": dg.AssetCheckSeverity.WARN,
+        "description": f"{len(names)} slots are overdue" if names else "every slot that is due was supplied",
+        "metadata": {
+            "overdue": len(names),
+            "slots": ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else ""),
+        },
+    }
 
 
-def on_time_checks(contracts: Sequence[Contract]) -> list[dg.AssetChecksDefinition]:
-    """One check per dataset; the sensor tells their results, and they may be asked at any time."""
-    specs = [
+def on_time_checks(pack: RegionPack) -> list[dg.AssetCheckSpec]:
+    """One check per dataset on the state of supply: is it fresh by the calendar of its contract?"""
+    return [
         dg.AssetCheckSpec(
-            ON_TIME, asset=accepted_key(contract.dataset),
+            f"{dataset}{_ON_TIME}",
+            asset=SUPPLY_KEY,
             description="Every slot whose deadline has passed by the calendar of the contract is held by a delivery.",
         )
-        for contract in contracts
-    ]  # fmt: skip
-
-    @dg.multi_asset_check(name="slots_on_time", specs=specs, can_subset=True)
-    def slots_on_time(context: dg.AssetCheckExecutionContext, desk: DeskResource) -> Iterator[dg.AssetCheckResult]:
-        with desk.open() as at:
-            late = overdue_slots(at, datetime.now(UTC))
-        for key in sorted(context.selected_asset_check_keys):
-            yield on_time(key.asset_key.path[-1], late)
-
-    return [slots_on_time]
+        for dataset in pack.contracts
+    ]
 
 
 @dg.sensor(
@@ -69,7 +71,6 @@ def overdue_deliveries(desk: DeskResource) -> dg.SensorResult | dg.SkipReason:
     with desk.open("calendar") as at:
         late = overdue_slots(at, datetime.now(UTC))
         news = [(slot, due) for slot, due in late if at.ledger.overdue(slot, due)]
-        datasets = sorted(at.pack.contracts)
     if not news:
         return dg.SkipReason(f"nothing became overdue; {len(late)} slots still are")
     seen = [
@@ -79,14 +80,7 @@ def overdue_deliveries(desk: DeskResource) -> dg.SensorResult | dg.SkipReason:
         )
         for slot, due in news
     ]  # fmt: skip
-    changed = {slot.dataset for slot, _ in news}
-    told = [_evaluation(on_time(dataset, late)) for dataset in datasets if dataset in changed]
-    return dg.SensorResult(asset_events=[*seen, *told])
-
-
-def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    assert result.asset_key is not None and result.check_name is not None
-    return dg.AssetCheckEvaluation(
-        asset_key=result.asset_key, check_name=result.check_name, passed=result.passed, severity=result.severity,
-        description=result.description, metadata=result.metadata or {},
-    )  # fmt: skip
+    changed = sorted({slot.dataset for slot, _ in news})
+    return dg.SensorResult(
+        asset_events=[*seen, *(dg.AssetCheckEvaluation(**on_time(dataset, late)) for dataset in changed)]
+    )

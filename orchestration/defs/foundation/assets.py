@@ -1,13 +1,16 @@
 """Assets of the foundation: the state of supply, and every dbt model with its tests as checks."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import dbt_assets
 
-from orchestration.defs.foundation.automation import REGION_CHANGED, SOME_DELIVERY_ACCEPTED
-from orchestration.defs.foundation.translator import LayerTranslator
+from orchestration.defs.deliveries.calendar import SUPPLY_KEY, on_time, on_time_checks, overdue_slots
+from orchestration.defs.foundation.automation import REGION_CHANGED, SOME_DELIVERY_JUDGED
+from orchestration.defs.foundation.translator import REGION, LayerTranslator
 from orchestration.report import ACCEPTED, judged_key
 from orchestration.resources import DeskResource
 from quality.foundation import Step, build, current
@@ -16,10 +19,6 @@ from quality.supply import publish_supply
 
 #: One writer per lake catalog.
 POOL = "foundation"
-#: Tables of the region pack begin so; they change with the pack and not with deliveries.
-_REGION = "region_"
-#: One of the tables of the state of supply; all are published together.
-_SUPPLY = "supply_slots"
 
 
 def supply_assets(manifest: Mapping[str, Any], pack: RegionPack) -> list[dg.AssetsDefinition]:
@@ -30,7 +29,7 @@ def supply_assets(manifest: Mapping[str, Any], pack: RegionPack) -> list[dg.Asse
     verdicts = [dg.AssetDep(judged_key(dataset)) for dataset in sorted(pack.contracts)]
 
     def spec(table: str) -> dg.AssetSpec:
-        of_region = table.startswith(_REGION)
+        of_region = table.startswith(REGION)
         return dg.AssetSpec(
             dg.AssetKey([ACCEPTED, table]),
             deps=[] if of_region else verdicts,
@@ -38,33 +37,37 @@ def supply_assets(manifest: Mapping[str, Any], pack: RegionPack) -> list[dg.Asse
             kinds={"ducklake"},
             description=descriptions[table],
             code_version=pack.fingerprint if of_region else None,
-            automation_condition=REGION_CHANGED if of_region else SOME_DELIVERY_ACCEPTED,
+            automation_condition=REGION_CHANGED if of_region else SOME_DELIVERY_JUDGED,
         )
 
-    def published(name: str, specs: list[dg.AssetSpec]) -> dg.AssetsDefinition:
-        @dg.multi_asset(name=name, specs=specs)
-        def publish(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[dg.MaterializeResult[Any]]:
-            with desk.open() as at:
-                publish_supply(at)
-            for key in context.selected_asset_keys:
-                yield dg.MaterializeResult(key)
+    @dg.multi_asset(
+        name="publish_supply",
+        specs=[spec(table) for table in tables if not table.startswith(REGION)],
+        check_specs=on_time_checks(pack),
+    )
+    def supply(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[Any]:
+        with desk.open() as at:
+            publish_supply(at)
+            late = overdue_slots(at, datetime.now(UTC))
+        for key in context.selected_asset_keys:
+            yield dg.MaterializeResult(key)
+        for dataset in pack.contracts:
+            yield dg.AssetCheckResult(**on_time(dataset, late))
 
-        return publish
+    @dg.multi_asset(name="publish_region", specs=[spec(table) for table in tables if table.startswith(REGION)])
+    def region(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[Any]:
+        with desk.open() as at:
+            publish_supply(at)
+        for key in context.selected_asset_keys:
+            yield dg.MaterializeResult(key)
 
-    return [
-        published("publish_supply", [spec(table) for table in tables if not table.startswith(_REGION)]),
-        published("publish_region", [spec(table) for table in tables if table.startswith(_REGION)]),
-    ]
+    return [supply, region]
 
 
-def foundation_assets(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
+def foundation_assets(manifest: Mapping[str, Any], pack: RegionPack) -> dg.AssetsDefinition:
     """Every dbt model and seed, built in this process, only what was selected and holds rows of its own."""
-    translator = LayerTranslator()
-    nodes = {
-        translator.get_asset_key(node): node
-        for node in manifest["nodes"].values()
-        if node["resource_type"] in ("model", "seed")
-    }
+    translator = LayerTranslator(manifest, set(pack.contracts))
+    nodes = {translator.get_asset_key(node): node for node in in_order(manifest)}
 
     @dbt_assets(manifest=dict(manifest), dagster_dbt_translator=translator, name="build_foundation", pool=POOL)
     def build_foundation(context: dg.AssetExecutionContext, desk: DeskResource) -> Iterator[Any]:
@@ -72,7 +75,7 @@ def foundation_assets(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
         whole = len(wanted) == len(nodes)
         # a view holds no rows: it changes with the project, and then everything is built
         tables = [nodes[key]["name"] for key in wanted if nodes[key]["config"]["materialized"] != "view"]
-        published = dg.AssetKey([ACCEPTED, _SUPPLY]) in (context.run.asset_selection or ())
+        published = SUPPLY_KEY in (context.run.asset_selection or ())
         if not published:
             with desk.open() as at:
                 publish_supply(at)
@@ -102,6 +105,14 @@ def foundation_assets(manifest: Mapping[str, Any]) -> dg.AssetsDefinition:
                 )
 
     return build_foundation
+
+
+def in_order(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Models and seeds, each after what it reads: Dagster wants them told in this order."""
+    nodes = {name: node for name, node in manifest["nodes"].items() if node["resource_type"] in ("model", "seed")}
+    # a seed reads nothing and says so by leaving `nodes` out
+    upstream = {name: [n for n in node["depends_on"].get("nodes", ()) if n in nodes] for name, node in nodes.items()}
+    return [nodes[name] for name in TopologicalSorter(upstream).static_order()]
 
 
 def _facts(step: Step | None) -> dict[str, Any]:

@@ -1,24 +1,38 @@
-"""How dbt's nodes are called in Dagster: layer first, sources under the key of the asset that fills them."""
+"""How dbt's nodes are called in Dagster, and what they follow: layer first, sources under the asset that fills them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
 
 from orchestration.defs.foundation.automation import SOME_DELIVERY_ACCEPTED
+from orchestration.report import ACCEPTED
+
+#: Models with this tag are built after every verdict, whatever was delivered.
+EVERY_DELIVERY = "every_delivery"
+#: Tables of the region pack begin so; they change with the pack and not with deliveries.
+REGION = "region_"
 
 
 class LayerTranslator(DagsterDbtTranslator):
-    """Keys `staging/…`, `intermediate/…`, `marts/…`, `seeds/…`; group and key prefix are the same word."""
+    """Keys `staging/…`, `intermediate/…`, `marts/…`, `seeds/…`; group and key prefix are the same word.
+
+    Args:
+        manifest: dbt's manifest.
+        datasets: Names of the contracts: sources of this name hold rows of deliveries.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], datasets: Set[str]) -> None:
+        super().__init__()
+        self._ignored = ignored_parents(manifest, datasets)
+        self._nodes = {**manifest["nodes"], **manifest["sources"]}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """Layer and name; a source has the key of the asset behind it."""
-        if dbt_resource_props["resource_type"] == "source":
-            return dg.AssetKey([dbt_resource_props["source_name"], dbt_resource_props["name"]])
-        return dg.AssetKey([layer_of(dbt_resource_props), dbt_resource_props["name"]])
+        return key_of(dbt_resource_props)
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """The layer."""
@@ -28,11 +42,55 @@ class LayerTranslator(DagsterDbtTranslator):
         """What the model's author wrote; the SQL is in the repository."""
         return str(dbt_resource_props.get("description") or "")
 
-    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition | None:
+    def get_automation_condition(self, dbt_resource_props: Mapping[str, Any]) -> dg.AutomationCondition[Any] | None:
         """Models follow what is accepted; seeds change with the project, and then everything is built."""
-        return None if dbt_resource_props["resource_type"] == "seed" else SOME_DELIVERY_ACCEPTED
+        if dbt_resource_props["resource_type"] == "seed":
+            return None
+        ignored = [key_of(self._nodes[parent]) for parent in self._ignored.get(dbt_resource_props["unique_id"], ())]
+        if not ignored:
+            return SOME_DELIVERY_ACCEPTED
+        branch = SOME_DELIVERY_ACCEPTED.ignore(dg.AssetSelection.assets(*ignored))
+        return branch.with_label("some_delivery_of_its_datasets_accepted")
 
 
-def layer_of(dbt_resource_props: Mapping[str, Any]) -> str:
+def key_of(node: Mapping[str, Any]) -> dg.AssetKey:
+    """Asset key of a node or source."""
+    if node["resource_type"] == "source":
+        return dg.AssetKey([node["source_name"], node["name"]])
+    return dg.AssetKey([layer_of(node), node["name"]])
+
+
+def layer_of(node: Mapping[str, Any]) -> str:
     """`staging`, `intermediate` or `marts` by the model's folder; `seeds` for what is no model."""
-    return "seeds" if dbt_resource_props["resource_type"] == "seed" else str(dbt_resource_props["fqn"][1])
+    return "seeds" if node["resource_type"] == "seed" else str(node["fqn"][1])
+
+
+def ignored_parents(manifest: Mapping[str, Any], datasets: Set[str]) -> dict[str, list[str]]:
+    """Parents whose change does not ask for a model again: the state of supply, which changes with every verdict.
+
+    Models tagged `every_delivery` follow it, and so do models that read nothing else. Every other model would be built
+    for the deliveries of all datasets.
+    """
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+    parents = {
+        name: [p for p in node.get("depends_on", {}).get("nodes", ()) if p in nodes] for name, node in nodes.items()
+    }
+    seen: dict[str, frozenset[str]] = {}
+
+    def sources_of(name: str) -> frozenset[str]:
+        if name not in seen:
+            node = nodes[name]
+            own = {node["name"]} if node["resource_type"] == "source" and node["source_name"] == ACCEPTED else set()
+            seen[name] = frozenset(own).union(*(sources_of(parent) for parent in parents[name]))
+        return seen[name]
+
+    def is_state_of_supply(name: str) -> bool:
+        sources = sources_of(name)
+        return not sources & datasets and any(not source.startswith(REGION) for source in sources)
+
+    return {
+        name: ignored
+        for name, node in nodes.items()
+        if node["resource_type"] == "model" and EVERY_DELIVERY not in node["tags"] and sources_of(name) & datasets
+        if (ignored := [parent for parent in parents[name] if is_state_of_supply(parent)])
+    }

@@ -8,6 +8,7 @@ from orchestration.resources import DeskResource
 from quality import foundation
 from quality.region import RegionPack
 from quality.release_reading import releases
+from storage.lake import CatalogName
 from storage.maintenance import maintain
 
 
@@ -34,7 +35,7 @@ def tidy_lakes(context: dg.OpExecutionContext, config: MaintenanceConfig, desk: 
     settings = desk.settings
     made = releases(settings)
     now = foundation.current(settings)
-    kept = {
+    kept: dict[CatalogName, set[int]] = {
         "accepted": {r.accepted_snapshot for r in made} | ({now.accepted} if now else set()),
         "foundation": {r.snapshot for r in made} | ({now.foundation} if now else set()),
     }
