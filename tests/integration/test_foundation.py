@@ -126,9 +126,11 @@ def region() -> Tables:
         slot("south-waste", "waste_balance", "2023"),
         slot("east-waste", "waste_balance", "2023", "nothing_to_report"),
         slot("statistics", "population", "2023"),
+        slot("east-waste", "waste_balance", "2022", "withdrawn", first_state="accepted"),
     ]
     stale = datetime(2024, 5, 2, 8, tzinfo=UTC)
     yearly[3] |= {"state": "rejected", "attempts": 3, "stale_since": stale}
+    yearly[-1]["first_accepted_at"] = yearly[-1]["judged_at"]
     monthly = [
         slot("north-waste", "green_waste_intake", "2025-06"),
         slot("south-waste", "green_waste_intake", "2025-06"),
@@ -376,6 +378,19 @@ def test_supply_is_told_for_every_slot_also_never_delivered_ones(settings: Setti
     assert figures["K-44-correction-p50", NORTH, "2025-01"]["value"] == 86_398
     assert figures["K-44-correction-p50", SOUTH, "2025-01"]["missing_reason"] == "no_correction"
     assert figures["K-40", EAST, "2025-01"]["value"] == 0
+
+
+def test_a_withdrawn_slot_is_a_gap_however_early_it_came(settings: Settings, figures: Figures) -> None:
+    assert figures["K-01", EAST, "2022"]["missing_reason"] == "withdrawn"
+    assert figures["K-40", EAST, "2023-01"]["value"] == 0
+    assert figures["K-41", EAST, "2023-01"]["value"] == 0
+    told = "select on_time, first_pass from data_supply where period = '2022'"
+    assert accepted_lake.read(settings, told) == [(False, True)]
+
+
+def test_an_incomplete_region_has_neither_numerator_nor_denominator(figures: Figures) -> None:
+    figure = figures["K-01", "trio", "2024"]
+    assert (figure["numerator"], figure["denominator"]) == (None, None)
 
 
 def test_what_is_not_due_yet_is_in_no_figure(figures: Figures) -> None:

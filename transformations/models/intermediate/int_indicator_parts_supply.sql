@@ -63,9 +63,9 @@ counted as (
         cast(count(*) as bigint) as due,
         {{ count_where('is_served or is_declared_empty') }} as covered,
         {{ count_where(
-            "(first_accepted_at is not null and cast(" ~ local_time('first_accepted_at') ~ " as date) <= due_on)"
-            ~ " or (first_accepted_at is null and is_declared_empty"
-            ~ " and cast(" ~ local_time('first_received_at') ~ " as date) <= due_on)"
+            "(is_served and cast(" ~ local_time('first_accepted_at') ~ " as date) <= due_on)"
+            ~ " or (is_declared_empty"
+            ~ " and cast(" ~ local_time('coalesce(first_accepted_at, first_received_at)') ~ " as date) <= due_on)"
         ) }} as on_time,
         {{ count_where(
             "first_state in ('accepted', 'accepted_with_warnings', 'partly_accepted', 'rejected')"

@@ -72,7 +72,8 @@ rows_of_all as (
         period,
         cast(null as decimal(28, 6)) as stated_value,
         numerator,
-        denominator,
+        -- the inhabitants of some areas are no denominator of the region
+        case when incomplete_areas is null then denominator end as denominator,
         case
             when incomplete_areas is not null then 'incomplete: ' || incomplete_areas
             when areas_with_value = 0 then 'nothing_to_report'

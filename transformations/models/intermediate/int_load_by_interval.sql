@@ -23,46 +23,44 @@ points as (
     group by metering_point_id, area_code, interval_start_at, local_date
 ),
 
--- the same readings once for their municipality and once for the region
-by_area as (
+of_municipalities as (
     select
         areas.region_id,
-        points.area_code as area,
-        points.metering_point_id,
+        areas.area_code,
+        {{ month_text('points.local_date') }} as period,
         points.interval_start_at,
-        points.local_date,
-        points.energy_kwh,
-        points.substitutes,
-        points.estimates,
-        points.stale_since
+        cast(count(*) as bigint) as points,
+        {{ total('points.energy_kwh') }} as energy_kwh,
+        cast(sum(points.substitutes) as bigint) as substitutes,
+        cast(sum(points.estimates) as bigint) as estimates,
+        min(points.stale_since) as stale_since
     from points
     inner join {{ ref('stg_region_areas') }} as areas
         on points.area_code = areas.area_code
-    union all
-    select
-        areas.region_id,
-        areas.region_id as area,
-        points.metering_point_id,
-        points.interval_start_at,
-        points.local_date,
-        points.energy_kwh,
-        points.substitutes,
-        points.estimates,
-        points.stale_since
-    from points
-    inner join {{ ref('stg_region_areas') }} as areas
-        on points.area_code = areas.area_code
+    group by areas.region_id, areas.area_code, {{ month_text('points.local_date') }}, points.interval_start_at
 )
 
 select
     region_id,
-    area,
-    {{ month_text('local_date') }} as period,
+    area_code as area,
+    period,
     interval_start_at,
-    cast(count(*) as bigint) as points,
+    points,
+    energy_kwh,
+    substitutes,
+    estimates,
+    stale_since
+from of_municipalities
+union all
+select
+    region_id,
+    region_id as area,
+    period,
+    interval_start_at,
+    cast(sum(points) as bigint) as points,
     {{ total('energy_kwh') }} as energy_kwh,
     cast(sum(substitutes) as bigint) as substitutes,
     cast(sum(estimates) as bigint) as estimates,
     min(stale_since) as stale_since
-from by_area
-group by region_id, area, {{ month_text('local_date') }}, interval_start_at
+from of_municipalities
+group by region_id, period, interval_start_at

@@ -16,11 +16,13 @@ select
     slots.served_attempt,
     served.number_of_rows as served_rows,
     case
+        -- what was taken back is not there, however early it came
+        when slots.state in ('overdue', 'withdrawn') then false
         when slots.first_accepted_at is not null
             then cast({{ local_time('slots.first_accepted_at') }} as date) <= slots.due_on
         when slots.state = 'nothing_to_report'
             then cast({{ local_time('slots.first_received_at') }} as date) <= slots.due_on
-        when slots.state in ('overdue', 'rejected', 'withdrawn') then false
+        when slots.state = 'rejected' then false
     end as on_time,
     case
         when slots.first_state in ('accepted', 'accepted_with_warnings') then true
