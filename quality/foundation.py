@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -223,10 +224,13 @@ def _manifest() -> Any:
         if project not in _MANIFESTS:
             from dbt.cli.main import dbtRunner
 
-            # parsing opens no connection, so the home in the environment does not matter
-            outcome = dbtRunner().invoke([*_QUIET, "parse", *_in_project(), "--no-write-json", "--no-partial-parse"])
+            # parsing opens no connection, so the home does not matter; what dbt writes on the way is of no use later
+            with tempfile.TemporaryDirectory(prefix="verbund-parse-") as nowhere:
+                places = ["--target-path", nowhere, "--log-path", nowhere, "--no-write-json", "--no-partial-parse"]
+                outcome = dbtRunner().invoke([*_QUIET, "parse", *_in_project(), *places])
+            parsed = _result_of(outcome)
             _MANIFESTS.clear()
-            _MANIFESTS[project] = _result_of(outcome)
+            _MANIFESTS[project] = parsed
         return _MANIFESTS[project]
 
 
