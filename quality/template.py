@@ -266,7 +266,7 @@ def _columns(
         for source, texts in dialect.pivot.columns.items():
             column = _column(source, f, spec, contract, dialect, (), period, part=False)
             told = {language: _filled_in(pack, contract, texts, language) for language in messages.LANGUAGES}
-            meaning: dict[str, str] = {k: f"{column.meaning[k]}: {text}" for k, text in told.items()}
+            meaning: dict[str, str] = {k: f"{text} – {column.meaning[k]}" for k, text in told.items()}
             seen.setdefault(source, []).append(replace(column, meaning=meaning))
     for same in seen.values():
         # one delivered column may feed several fields

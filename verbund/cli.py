@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ from verbund.output import DONE, REJECTED, UNAVAILABLE, WRONG_USE, err, fail, ou
 
 if TYPE_CHECKING:
     from quality.desk import Desk
+    from quality.sources import Misconfigured
     from storage.settings import Settings
 
 app = typer.Typer(
@@ -158,7 +159,7 @@ def deliver(
 
 @command()
 def check(
-    file: Annotated[Path, typer.Argument(help="The file to look at.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="The file to look at.")],
     supplier: Annotated[str, typer.Option(help="Who would deliver it.")],
     dataset: Annotated[str, typer.Option(help="What it would be delivered as.")],
     period: Annotated[str | None, typer.Option(help="Default: told from the file's name.", show_default=False)] = None,
@@ -413,10 +414,132 @@ def query(
         table(answer["columns"], answer["rows"])
 
 
-# --- packs, contracts, installation ---
+# --- templates, packs, contracts, installation ---
 
 
-@region_app.command("check")
+@command()
+def template(
+    dataset: Annotated[str, typer.Argument(help="What is to be delivered.")],
+    supplier: Annotated[
+        str | None, typer.Option(help="For whom: with their own column names where a workbook is agreed.")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option(help="File to write.", show_default="Vorlage_<title>[_<supplier>].xlsx")
+    ] = None,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Write a workbook to fill in: help, drop-downs, units, rules and their reasons.
+
+    Example: `verbund template waste_balance --supplier solingen-betriebe --to Abfallbilanz_Vorlage.xlsx`
+    """
+    from quality.desk import load_region
+    from quality.template import write_template
+
+    made = write_template(load_region(settings_of(home, region)), dataset, supplier, to)
+    columns = [
+        {"name": c.name, "unit": c.unit, "required": c.required, "choices": len(c.choices)} for c in made.columns
+    ]
+    if as_json:
+        say_json({"path": str(made.path), "dataset": dataset, "supplier": supplier, "dialect": made.dialect,
+                  "agreed_format": made.agreed_format, "sheet": made.sheet, "first_row": made.first_row,
+                  "columns": columns})  # fmt: skip
+        return
+    out.print(str(made.path), markup=False)
+    if made.agreed_format not in (None, "xlsx"):
+        out.print(f"  {supplier} has agreed to deliver {made.agreed_format}; the sheet Hilfe says so.", markup=False)
+    table(
+        ["column", "unit", "required", "choices"],
+        [[c["name"], c["unit"], "yes" if c["required"] else "no", c["choices"] or ""] for c in columns],
+    )
+
+
+@command(on=region_app, name="new")
+def region_new(
+    name: Annotated[str, typer.Argument(help="Id of the region: small letters, digits, dashes.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="regions/NAME of Verbund")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What the example supplier owes.", show_default="the first by name")
+    ] = None,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Begin a region pack: a small one that is sound at once, with a comment on everything that can be said.
+
+    Example: `verbund region new sauerland --to sauerland`, then `verbund region check --region sauerland`
+    """
+    from quality.packs import new_pack
+    from storage.settings import project_root
+
+    pack = new_pack(name, to or project_root() / "regions" / name, dataset=dataset)
+    files = sorted(path.relative_to(pack.path).as_posix() for path in pack.files)
+    if as_json:
+        say_json({"region": pack.region.id, "path": str(pack.path), "files": files})
+        return
+    out.print(f"{pack.region.name}: a sound pack at {pack.path}", markup=False)
+    for file in files:
+        out.print(f"  {file}", markup=False)
+    out.print(f"Edit the files, then: verbund region check --region {pack.path}", markup=False)
+
+
+@command(on=region_app, name="export")
+def region_export(
+    to: Annotated[Path | None, typer.Option(help="File to write.", show_default="<region>.zip")] = None,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Pack the region into one file with a manifest; no state and no secrets are in it.
+
+    Example: `verbund region export --region bergisch --to bergisch.zip`
+    """
+    from quality.desk import load_region
+    from quality.packs import export_pack
+
+    pack = load_region(settings_of(home, region))
+    made = export_pack(pack, to or Path(f"{pack.region.id}.zip"))
+    if as_json:
+        say_json({"region": pack.region.id, "path": str(made.path), "sha256": made.sha256,
+                  "files": len(made.manifest.files), "left_out": made.left_out})  # fmt: skip
+        return
+    out.print(f"{made.path}: {len(made.manifest.files)} files, sha256 {made.sha256}", markup=False)
+    for place in made.left_out:
+        out.print(f"  left out, belongs to no pack: {place}", markup=False)
+
+
+@command(on=region_app, name="import")
+def region_import(
+    file: Annotated[Path, typer.Argument(help="What `verbund region export` wrote.")],
+    to: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="regions/<region> of Verbund")] = None,
+    home: Home = None,
+    region: Region = None,
+    as_json: Json = False,
+) -> None:
+    """Take in a packed region: compared with its manifest, checked as a whole, never over another one.
+
+    Example: `verbund region import bergisch.zip --to bergisch`
+    """
+    from quality.packs import UnsafePack, import_pack
+    from quality.sources import Misconfigured
+    from storage.settings import project_root
+
+    try:
+        taken = import_pack(file, to, project_root() / "regions")
+    except UnsafePack as error:
+        fail(str(error), REJECTED, as_json=as_json)
+    except Misconfigured as error:
+        _show_problems(error, str(file), as_json)
+    if as_json:
+        say_json({"region": taken.pack.region.id, "path": str(taken.path), "differs": taken.differs})
+        return
+    out.print(f"{taken.pack.region.name}: taken in at {taken.path}", markup=False)
+    for difference in taken.differs:
+        out.print(f"  another contract than where it was packed: {difference}", markup=False)
+
+
+@command(on=region_app, name="check")
 def region_check(home: Home = None, region: Region = None, as_json: Json = False) -> None:
     """Check a region pack as a whole: every mistake with file, line and what was expected.
 
@@ -429,15 +552,7 @@ def region_check(home: Home = None, region: Region = None, as_json: Json = False
     try:
         pack = load_region(settings)
     except Misconfigured as error:
-        problems = [
-            {"file": str(p.file), "line": p.line, "expected": p.expected, "found": p.found} for p in error.problems
-        ]
-        if as_json:
-            say_json({"region": str(settings.region_dir), "problems": problems})
-        else:
-            for problem in error.problems:
-                err.print(str(problem), markup=False)
-        raise typer.Exit(REJECTED) from None
+        _show_problems(error, str(settings.region_dir), as_json)
     counts = {
         "suppliers": len(pack.suppliers),
         "mandates": len(pack.mandates),
@@ -450,7 +565,7 @@ def region_check(home: Home = None, region: Region = None, as_json: Json = False
         out.print(f"{pack.region.name}: sound ({', '.join(f'{n} {what}' for what, n in counts.items())})")
 
 
-@contract_app.command("lint")
+@command(on=contract_app, name="lint")
 def contract_lint(home: Home = None, region: Region = None, as_json: Json = False) -> None:
     """Check every contract: against ODCS 3.1, and for what Verbund needs beyond it.
 
@@ -542,16 +657,6 @@ def judge(
     judging.run(settings_of(home, region), shard=(shard, of), stop=stop_on_signal())
 
 
-@command(hidden=True)
-def reporter(home: Home = None, region: Region = None) -> None:
-    """Be the reporter process (started by `verbund up`)."""
-    from orchestration import reporter as reporting
-    from verbund.processes import stop_on_signal
-
-    _log_to_stderr()
-    reporting.run(settings_of(home, region), stop_on_signal())
-
-
 def main() -> None:
     """Entry point of the command `verbund`."""
     if not sys.stdout.isatty():
@@ -580,6 +685,19 @@ def _show_receipt(document: dict[str, Any], as_json: bool, *, judge_by_exit: boo
             out.print(f"  {path}", markup=False)
     if judge_by_exit and document["state"] == "rejected":
         raise typer.Exit(REJECTED)
+
+
+def _show_problems(error: Misconfigured, region: str, as_json: bool) -> NoReturn:
+    """Every mistake of a pack with file and line; ends the command."""
+    if as_json:
+        problems = [
+            {"file": str(p.file), "line": p.line, "expected": p.expected, "found": p.found} for p in error.problems
+        ]
+        say_json({"region": region, "problems": problems})
+    else:
+        for problem in error.problems:
+            err.print(str(problem), markup=False, soft_wrap=True)
+    raise typer.Exit(REJECTED)
 
 
 def _show_build(built: Any, as_json: bool) -> None:
