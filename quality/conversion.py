@@ -27,6 +27,8 @@ ROW = "delivered_row, delivered_line, delivered_sheet, ignored, pivot_index, piv
 #: Column of the lookup table of one region pack: which text stands for which code.
 LOOKUP = "code_lookup"
 _BLANKS = " \t\r\n\u00a0"
+#: Blanks that typesetters and spreadsheets put between thousands.
+_NARROW_BLANKS = "\u00a0\u2009\u202f"
 
 
 @dataclass(frozen=True)
@@ -341,7 +343,7 @@ def _typed(f: Field, origin: Origin, dialect: Dialect, raw: str) -> str:
             return f"case when {number} = floor({number}) then try_cast({number} as bigint) end"
         case "date":
             formats = list(origin.spec.formats or dialect.dates)
-            return f"try_cast(try_strptime({raw}, {formats!r}) as date)"
+            return f"try_cast({_parsed(raw, formats)} as date)"
         case "timestamp":
             return f"i_{f.name}.instant"
         case "boolean":
@@ -352,8 +354,9 @@ def _typed(f: Field, origin: Origin, dialect: Dialect, raw: str) -> str:
         case "string" if f.format == "ags":
             digits = _digits(raw)
             padded = (
-                f"case length({digits}) when 8 then {digits} when 7 then '0' || {digits} "
-                f"when 5 then {digits} || '000' when 4 then '0' || {digits} || '000' end"
+                f"case when not regexp_full_match({digits}, '[0-9]+') then null "
+                f"when length({digits}) = 8 then {digits} when length({digits}) = 7 then '0' || {digits} "
+                f"when length({digits}) = 5 then {digits} || '000' when length({digits}) = 4 then '0' || {digits} || '000' end"
             )
             return f"coalesce(l_{f.name}.code, {padded})"
         case _:
@@ -365,7 +368,13 @@ def _number(f: Field, origin: Origin, dialect: Dialect, raw: str) -> str:
     plain = _plain_number(dialect, raw)
     if times == 1:
         return f"try_cast({plain} as {f.physical})"
-    return f"try_cast(try_cast({plain} as decimal(28,6)) * cast({times} as decimal(10,6)) as {f.physical})"
+    # 18 digits before the mark times 9 behind it is as exact as 38 digits allow
+    return f"try_cast(try_cast({plain} as decimal(20,6)) * cast({times:.9f} as decimal(18,9)) as {f.physical})"
+
+
+def _parsed(text: str, formats: Sequence[str]) -> str:
+    """A text read by the first fitting strptime format; DuckDB would take `epoch` and `infinity` for moments."""
+    return f"case when regexp_matches({text}, '[0-9]') then try_strptime({text}, {list(formats)!r}) end"
 
 
 def _plain_number(dialect: Dialect, raw: str) -> str:
@@ -377,6 +386,8 @@ def _plain_number(dialect: Dialect, raw: str) -> str:
     other = "." if decimal == "," else ","
     guards = [f"contains({raw}, '_')"]
     text = raw
+    if thousands == " ":
+        text = raw = f"regexp_replace({raw}, '[{_NARROW_BLANKS}]', ' ', 'g')"
     if thousands:
         mark = re.escape(thousands)
         shape = rf"[+-]?[0-9]{{1,3}}({mark}[0-9]{{3}})+({re.escape(decimal)}[0-9]*)?"
@@ -404,9 +415,15 @@ def _instants_of(name: str, zone: str, formats: Sequence[str], shift: int) -> st
     zoned = [fmt for fmt in formats if fmt == "iso" or "%z" in fmt.lower()]
     local = [fmt for fmt in formats if fmt not in zoned]
     # without its zone an ISO text is local time, which `iso` does not mean
-    iso = "case when regexp_matches(text, ':[0-9.]+ *(Z|[+-][0-9]{2}(:?[0-9]{2})?)$') then try_cast(text as timestamptz) end"
-    known = [iso if fmt == "iso" else f"try_strptime(text, {_text(fmt)})" for fmt in zoned]
-    wall = f"try_strptime(text, {local!r})" if local else "cast(null as timestamp)"
+    # DuckDB wants seconds and a colon in the offset, ISO 8601 neither
+    colon = r"regexp_replace(text, '([+-][0-9]{2})([0-9]{2})$', '\1:\2')"
+    whole = rf"regexp_replace({colon}, '^([^:]+:[0-9]{{2}}) *(Z|[+-].*)$', '\1:00\2')"
+    iso = (
+        "case when regexp_matches(text, ':[0-9.]+ *(Z|[+-][0-9]{2}(:?[0-9]{2})?)$') "
+        f"then try_cast({whole} as timestamptz) end"
+    )
+    known = [iso if fmt == "iso" else _parsed("text", [fmt]) for fmt in zoned]
+    wall = _parsed("text", local) if local else "cast(null as timestamp)"
     at = f"timezone({_text(zone)}, wall)"
     return (
         f"select '{name}' as field, text, coalesce({', '.join([*known, 'null'])}, "
