@@ -270,7 +270,7 @@ def history(
         events = desk_of(home, region).ledger.history(target)
     except ValueError as error:
         fail(str(error), WRONG_USE, as_json=as_json)
-    told = [
+    told: list[dict[str, Any]] = [
         {
             "at": e.at.isoformat(),
             "delivery": e.delivery_id,
@@ -284,7 +284,10 @@ def history(
     if as_json:
         say_json(told)
         return
-    rows = [[e["at"][:19], e["delivery"] or target, e["event"], _facts(e["facts"]), e["who"], e["why"]] for e in told]
+    rows = [
+        [e["at"][:19], e["delivery"] or target, e["event"], *map(_cell, (_facts(e["facts"]), e["who"], e["why"]))]
+        for e in told
+    ]
     table(["at (UTC)", "delivery", "what", "facts", "who", "why"], rows)
 
 
@@ -387,7 +390,7 @@ def release(
     if as_json:
         say_json(document)
         return
-    out.print(f"Release {made.number} at {made.path}")
+    out.print(f"Release {made.number} at {made.path}", markup=False)
     table(["table", "rows"], made.tables.items())
 
 
@@ -411,7 +414,7 @@ def query(
     if as_json:
         say_json(answer)
     else:
-        table(answer["columns"], answer["rows"])
+        table([_cell(name) for name in answer["columns"]], [[_cell(value) for value in row] for row in answer["rows"]])
 
 
 # --- templates, packs, contracts, installation ---
@@ -451,7 +454,7 @@ def template(
         out.print(f"  {supplier} has agreed to deliver {made.agreed_format}; the sheet Hilfe says so.", markup=False)
     table(
         ["column", "unit", "required", "choices"],
-        [[c["name"], c["unit"], "yes" if c["required"] else "no", c["choices"] or ""] for c in columns],
+        [[_cell(c["name"]), c["unit"], "yes" if c["required"] else "no", c["choices"] or ""] for c in columns],
     )
 
 
@@ -577,7 +580,7 @@ def contract_lint(home: Home = None, region: Region = None, as_json: Json = Fals
     if as_json:
         say_json([{"contract": r.contract, "file": str(r.file), "problems": list(r.problems)} for r in results])
     else:
-        table(["contract", "result"], [[r.contract, "; ".join(r.problems) or "clean"] for r in results])
+        table(["contract", "result"], [[r.contract, _cell("; ".join(r.problems) or "clean")] for r in results])
     raise typer.Exit(REJECTED if any(r.problems for r in results) else DONE)
 
 
@@ -597,7 +600,7 @@ def doctor(home: Home = None, region: Region = None, as_json: Json = False) -> N
     else:
         table(
             ["", "what", "found", "remedy"],
-            [["ok" if a.well else "NOT OK", a.what, a.found, a.remedy] for a in answers],
+            [["ok" if a.well else "NOT OK", a.what, _cell(a.found), _cell(a.remedy)] for a in answers],
         )
     raise typer.Exit(DONE if all(a.well for a in answers) else UNAVAILABLE)
 
@@ -632,6 +635,7 @@ def up(
     ] = 1,
     home: Home = None,
     region: Region = None,
+    as_json: Json = False,
 ) -> None:
     """Start everything: judges, reporter, Dagster UI and daemon; end with Ctrl-C.
 
@@ -639,7 +643,14 @@ def up(
     """
     from verbund.processes import supervise
 
-    raise typer.Exit(supervise(settings_of(home, region), host=host, port=port, judges=judges))
+    settings = settings_of(home, region)
+    if as_json:
+        places = settings.paths
+        say_json({"dagster": f"http://{host}:{port}", "inboxes": str(places.inboxes), "logs": str(places.logs)})
+        sys.stdout.flush()
+        # nothing else may follow on standard output
+        out.quiet = True
+    raise typer.Exit(supervise(settings, host=host, port=port, judges=judges))
 
 
 @command(hidden=True)
@@ -716,6 +727,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _cell(value: Any) -> str:
+    """Text for a table: what stands in square brackets there is somebody's words and no style."""
+    from rich.markup import escape
+
+    return "" if value is None else escape(str(value))
 
 
 def _facts(facts: dict[str, Any]) -> str:

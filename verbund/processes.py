@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from storage.settings import Settings, project_root
+from storage.settings import Settings
 from verbund.output import err, out
 
 #: A process that ends by itself is started again, at most so often within a minute.
@@ -24,6 +25,7 @@ RESTARTS_PER_MINUTE = 5
 class _Process:
     name: str
     command: Sequence[str]
+    environment: Mapping[str, str]
     niceness: int = 0
     running: subprocess.Popen[bytes] | None = None
     starts: list[float] = field(default_factory=list)
@@ -39,26 +41,16 @@ def stop_on_signal() -> threading.Event:
 
 def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
     """Start all processes, start again what ends, and end them all on a signal. Returns the exit code."""
-    from orchestration.instance import prepare_instance
+    from orchestration.instance import processes as dagster_processes
 
     home = settings.paths.create()
     home.logs.mkdir(parents=True, exist_ok=True)
-    prepare_instance(settings)
-    environment = {
-        **os.environ,
-        "VERBUND_HOME": str(settings.home),
-        "VERBUND_REGION": str(settings.region_dir),
-        "DAGSTER_HOME": str(home.dagster),
-        "PYTHONUNBUFFERED": "1",
-    }
-    verbund = [sys.executable, "-m", "verbund.cli"]
-    dagster = [sys.executable, "-m"]
-    workspace = ["-m", "orchestration.definitions", "-d", str(project_root())]
-    processes = [
-        *(_Process(f"judge-{i}", [*verbund, "judge", "--shard", str(i), "--of", str(judges)]) for i in range(judges)),
-        _Process("reporter", [*verbund, "reporter"], niceness=10),
-        _Process("webserver", [*dagster, "dagster_webserver", "-h", host, "-p", str(port), *workspace]),
-        _Process("daemon", [*dagster, "dagster._daemon", "run", *workspace], niceness=5),
+    environment = {"VERBUND_HOME": str(settings.home), "VERBUND_REGION": str(settings.region_dir)}
+    judge = [sys.executable, "-m", "verbund.cli", "judge", "--of", str(judges), "--shard"]
+    processes = [_Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
+    processes += [
+        _Process(command.name, command.arguments, command.environment, 10 if command.low_priority else 0)
+        for command in dagster_processes(settings, host=host, port=port, code_port=_free_port())
     ]
     stop = stop_on_signal()
     out.print(f"Dagster UI:  http://{host}:{port}")
@@ -67,27 +59,34 @@ def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
     out.print("End with Ctrl-C.")
     try:
         for process in processes:
-            _start(process, environment, home.logs)
+            _start(process, home.logs)
         while not stop.wait(0.5):
             for process in processes:
-                if process.running is not None and process.running.poll() is not None:
-                    err.print(
-                        f"{process.name} ended with {process.running.returncode}, see {home.logs / process.name}.log",
-                        markup=False,
-                    )
-                    if not _may_start(process):
-                        err.print(f"{process.name} keeps ending; all is stopped.", markup=False)
-                        return 3
-                    _start(process, environment, home.logs)
+                if process.running is None or process.running.poll() is None:
+                    continue
+                log = home.logs / f"{process.name}.log"
+                err.print(f"{process.name} ended with {process.running.returncode}, see {log}", markup=False)
+                if not _may_start(process):
+                    err.print(f"{process.name} keeps ending; all is stopped.", markup=False)
+                    return 3
+                _start(process, home.logs)
     finally:
         _end(processes)
     return 0
 
 
-def _start(process: _Process, environment: Mapping[str, str], logs: Path) -> None:
+def _free_port() -> int:
+    """A port of this machine nobody listens on, for Dagster's code server."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start(process: _Process, logs: Path) -> None:
     with (logs / f"{process.name}.log").open("ab") as log:
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **process.environment}
         process.running = subprocess.Popen(
-            process.command, env=dict(environment), stdout=log, stderr=log, start_new_session=True
+            process.command, env=environment, stdout=log, stderr=log, start_new_session=True
         )
     if process.niceness:
         with contextlib.suppress(PermissionError, ProcessLookupError):
