@@ -1,6 +1,6 @@
 """From counts to findings: where each broken rule was broken, in the sender's own words, and what comes near.
 
-Reads the relations `judged` and `text_rows` that `quality.judge` leaves; writes the marks a receipt colours cells by.
+Reads the relations `spotted` and `text_rows` that `quality.judge` leaves; writes the marks a receipt colours cells by.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def findings_of(
     `delivered_sheet`, `column`, `rule`, `severity`, `value`, `row_state`.
     """
     broken = [check for check in checks if hits[check.id]]
-    places = [_places(check, name, predicate, layout, limit) for check in broken for name, predicate in check.parts]
-    if not places:
+    parts = [(check, name, predicate) for check in broken for name, predicate in check.parts]
+    if not parts:
         return [_missing_values(con, check, hits[check.id], layout) for check in broken]
-    con.execute(f"create or replace temp table marks as {' union all '.join(places)}")
+    con.execute(f"create or replace temp table marks as {_places(parts, layout, limit)}")
     quoted = str(marks_to).replace("'", "''")
     con.execute(f"copy (select * exclude (field) from marks order by delivered_line) to '{quoted}' (format parquet)")
     return [
@@ -55,18 +55,27 @@ def findings_of(
     ]  # fmt: skip
 
 
-def _places(check: Check, name: str | None, predicate: str, layout: Layout, limit: int) -> str:
-    origin = layout.origins.get(name) if name else None
-    if origin is None:
-        label, value = "cast(null as varchar)", "cast(null as varchar)"
-    else:
-        label = "t.pivot_column" if origin.pivoted else f"cast({_text(origin.column)} as varchar)"
-        value = f"t.{name}__raw"
+def _places(parts: Sequence[tuple[Check, str | None, str]], layout: Layout, limit: int) -> str:
+    """The query of all places where these parts of rules were broken; the text rows are read once for all of them."""
+    found, labels, values = [], [], []
+    for number, (check, name, predicate) in enumerate(parts):
+        found.append(
+            f"(select delivered_row, pivot_index, delivered_line, delivered_sheet, row_state, {number} as part, "
+            f"'{check.id}' as rule, '{check.severity}' as severity, cast({_text(name)} as varchar) as field "
+            f"from spotted where {predicate} order by delivered_row limit {limit})"
+        )
+        origin = layout.origins.get(name) if name else None
+        if origin is not None:
+            labels.append(f"when {number} then {'t.pivot_column' if origin.pivoted else _text(origin.column)}")
+            values.append(f"when {number} then t.{name}__raw")
+    label, value = (
+        f"cast(case part {' '.join(cases)} end as varchar)" if cases else "cast(null as varchar)"
+        for cases in (labels, values)
+    )
     return (
-        f"(select j.delivered_line, j.delivered_sheet, {label} as column, '{check.id}' as rule, '{check.severity}' as severity, "
-        f"{value} as value, j.row_state, cast({_text(name)} as varchar) as field "
-        f"from (select * from judged where ignored is null and ({predicate}) order by delivered_row limit {limit}) j "
-        "join text_rows t on t.delivered_row = j.delivered_row and t.pivot_index = j.pivot_index)"
+        f"select p.delivered_line, p.delivered_sheet, {label} as column, p.rule, p.severity, {value} as value, "
+        f"p.row_state, p.field from ({' union all '.join(found)}) p "
+        "join text_rows t on t.delivered_row = p.delivered_row and t.pivot_index = p.pivot_index"
     )
 
 

@@ -207,8 +207,9 @@ class _Judging:
             f"create or replace temp view landed as select * from read_parquet({_text(str(self.landed.path))})"
         )
         layout = conversion.lay_out(
-            self.contract, self.dialect, self.landed, file_name=self.task.file_name, period=self.task.period
-        )
+            self.contract, self.dialect, self.landed, file_name=self.task.file_name, period=self.task.period,
+            tidy=self._tidy() if self.large else frozenset(),
+        )  # fmt: skip
         found = [*notes, *layout.findings]
         if self.landed.rows == 0:
             found.append(Finding("rows.none", "fatal", 0))
@@ -228,6 +229,12 @@ class _Judging:
             self.con, checks, hits, layout, self.dialect, self.bench.pack, self.task, self.marks_to, limit=MARKS
         )
         return self._conclude(checks, counts, found, outcomes)
+
+    def _tidy(self) -> frozenset[str]:
+        """The landed columns, of the first hundred, whose cells need no cleaning."""
+        columns = self.landed.columns[:100]
+        told = self.con.execute(conversion.tidy_sql(self.dialect, columns)).fetchone() or ()
+        return frozenset(column for column, is_tidy in zip(columns, told, strict=False) if is_tidy)
 
     def _type_rows(self, layout: conversion.Layout) -> None:
         self.con.execute(f"create or replace temp view text_rows as {layout.raw_sql}")
@@ -268,7 +275,10 @@ class _Judging:
         )  # fmt: skip
 
     def _judge_rows(self, checks: Sequence[Check]) -> None:
-        """Make `judged`: typed rows with one flag per kind of bad group, the rules they broke as bits, and their state."""
+        """Make `spotted`, the rows that broke a rule, and `judged`, all rows with what is known of them.
+
+        To the columns of `typed` come one flag per kind of bad group, `broken` (the rules as bits) and `row_state`.
+        """
         flags, joins = [], []
         for check in (check for check in checks if check.groups is not None):
             bad = f"bad_groups_{check.number}"
@@ -285,34 +295,46 @@ class _Judging:
             flags.append(f"coalesce(b{check.number}.hit, false) as bad_{check.number}")
         flagged = f"select typed.*{''.join(f', {flag}' for flag in flags)} from typed {' '.join(joins)}"
         bits = " | ".join(f"(case when {c.predicate} then {1 << i} else 0 end)" for i, c in enumerate(checks)) or "0"
-        masked = (
-            f"select *, case when ignored is null then cast({bits} as bigint) else 0 end as broken from ({flagged})"
-        )
+        anything = " or ".join(f"({c.predicate})" for c in checks) or "false"
         errors, warnings = (_mask(checks, *kinds) for kinds in (("fatal", "error"), ("warning",)))
         state = (
-            f"case when ignored is not null then 'ignored_by_rule' when broken & {errors} <> 0 then 'quarantined' "
+            f"case when broken & {errors} <> 0 then 'quarantined' "
             f"when broken & {warnings} <> 0 then 'accepted_with_warning' else 'accepted' end"
         )
-        sql = f"select *, {state} as row_state from ({masked})"
-        if self.large:
-            # flags and states are cheap to work out again, and `typed` lies in Parquet already
-            self.con.execute(f"create or replace temp view judged as {sql}")
+        spotted = f"select *, cast({bits} as bigint) as broken from ({flagged}) where ignored is null and ({anything})"
+        self._keep("spotted", f"select *, {state} as row_state from ({spotted})", in_memory=True)
+        told = {
+            **dict.fromkeys((flag.rsplit(" ", 1)[1] for flag in flags), "false"),
+            "broken": "0",
+            "row_state": "case when typed.ignored is not null then 'ignored_by_rule' else 'accepted' end",
+        }
+        if self._one("select count(*) from spotted"):
+            same = "s.delivered_row = typed.delivered_row and s.pivot_index = typed.pivot_index"
+            source = f"typed_{self.number} typed left join spotted_{self.number} s on {same}"
+            told = {name: f"coalesce(s.{name}, {otherwise})" for name, otherwise in told.items()}
         else:
-            self._keep("judged", sql)
+            source = f"typed_{self.number} typed"
+        known = ", ".join(f"{expression} as {name}" for name, expression in told.items())
+        # by their numbers: what the lake takes is read after the next delivery of the batch was judged
+        self._see("judged", f"select typed.*, {known} from {source}")
         self.con.execute("create or replace temp view delivery as select * from judged where ignored is null")
 
     def _count(self, checks: Sequence[Check]) -> tuple[RowCounts, dict[str, int]]:
         """Rows by state, and rows per rule."""
-        states = ("accepted", "accepted_with_warning", "quarantined", "ignored_by_rule")
-        asked = [f"count(*) filter (where row_state = '{state}')" for state in states]
+        asked = [f"count(*) filter (where row_state = '{state}')" for state in ("accepted_with_warning", "quarantined")]
         asked += [f"count(*) filter (where broken & {1 << i} <> 0)" for i in range(len(checks))]
-        row = self.con.execute(f"select count(*), {', '.join(asked)} from judged").fetchone()
+        row = self.con.execute(
+            "select (select count(*) from typed), (select count(*) from typed where ignored is not null), "
+            f"{', '.join(asked)} from spotted"
+        ).fetchone()
         assert row is not None
-        hits = {check.id: int(row[5 + i]) for i, check in enumerate(checks)}
+        delivered, ignored, warned, quarantined, *broken = (int(n) for n in row)
+        hits = {check.id: rows for check, rows in zip(checks, broken, strict=True)}
         for check in checks:
             if check.missing:
                 hits[check.id] = self._one(f"select count(*) from ({check.missing})")
-        return RowCounts(*(int(n) for n in row[:5])), hits
+        accepted = delivered - ignored - warned - quarantined
+        return RowCounts(delivered, accepted, warned, quarantined, ignored), hits
 
     def _ask_great_expectations(self, checks: Sequence[Check], hits: Mapping[str, int]) -> list[Outcome]:
         answers = self.bench.expectations.validate("delivery", [check.expected for check in checks])
@@ -354,19 +376,16 @@ class _Judging:
     def _accepted_rows(self, checks: Sequence[Check]) -> str:
         warned = [(i, c) for i, c in enumerate(checks) if c.severity == "warning"]
         names = ", ".join(f"case when broken & {1 << i} <> 0 then '{c.id}' end" for i, c in warned)
-        warnings = f"nullif(concat_ws(',', {names}), '')" if warned else "null"
+        warnings = f"case when broken <> 0 then nullif(concat_ws(',', {names}), '') end" if warned else "null"
         fields = ", ".join(f.name for f in self.contract.fields)
         sql = (
             f"select {fields}, {self._provenance()}, cast({warnings} as varchar) as row_warnings "
-            "from judged where row_state in ('accepted', 'accepted_with_warning')"
+            f"from judged_{self.number} where row_state in ('accepted', 'accepted_with_warning')"
         )
         if not self.large:
             return self._keep("accepted_rows", sql)
         # the view is read once more, when the lake takes the rows: cheaper than writing them twice
-        view = f"accepted_rows_{self.number}"
-        self.con.execute(f"create or replace temp view {view} as {sql}")
-        self.relations.append(f"view {view}")
-        return view
+        return self._see("accepted_rows", sql)
 
     def _quarantined_rows(self, checks: Sequence[Check]) -> str:
         """Held rows with the sender's own cells as JSON and the ids of the rules they broke."""
@@ -376,7 +395,7 @@ class _Judging:
         self.con.execute(
             f"create or replace temp table {name} as select {_text(self.task.dataset)} as dataset, {self._provenance('j.')}, "
             f"cast(json_object({cells}) as varchar) as cells, "
-            f"concat_ws(',', {ids}) as rules from judged j join landed l using (delivered_row) "
+            f"concat_ws(',', {ids}) as rules from spotted j join landed l using (delivered_row) "
             "where j.row_state = 'quarantined'"
         )
         self.relations.append(f"table {name}")
@@ -424,18 +443,25 @@ class _Judging:
             tuple(self.relations), tuple(self.files),
         )  # fmt: skip
 
-    def _keep(self, name: str, sql: str) -> str:
+    def _keep(self, name: str, sql: str, *, in_memory: bool = False) -> str:
         """Work a relation out once, in memory when small, as Parquet when large; `name` is then a view of it."""
         stored = f"{name}_{self.number}"
-        if self.large:
+        if self.large and not in_memory:
             file = self.bench.work / f"{stored}.parquet"
             self.con.execute(f"copy ({sql}) to {_text(str(file))} (format parquet, compression snappy)")
-            self.con.execute(f"create or replace temp view {name} as select * from read_parquet({_text(str(file))})")
             self.files.append(file)
-        else:
-            self.con.execute(f"create or replace temp table {stored} as {sql}")
-            self.con.execute(f"create or replace temp view {name} as select * from {stored}")
-            self.relations.append(f"table {stored}")
+            return self._see(name, f"select * from read_parquet({_text(str(file))})")
+        self.con.execute(f"create or replace temp table {stored} as {sql}")
+        self.con.execute(f"create or replace temp view {name} as select * from {stored}")
+        self.relations.append(f"table {stored}")
+        return stored
+
+    def _see(self, name: str, sql: str) -> str:
+        """Make a view that stays what it is until it is forgotten; `name` means the latest."""
+        stored = f"{name}_{self.number}"
+        self.con.execute(f"create or replace temp view {stored} as {sql}")
+        self.con.execute(f"create or replace temp view {name} as select * from {stored}")
+        self.relations.append(f"view {stored}")
         return stored
 
     def _one(self, sql: str) -> int:
