@@ -107,7 +107,8 @@ def attach(
     """
     data = data_path(settings, catalog)
     data.mkdir(parents=True, exist_ok=True)
-    options = [f"DATA_PATH '{data}/'", "META_BUSY_TIMEOUT 60000", "META_JOURNAL_MODE 'WAL'"]
+    # the catalog remembers where it was made; a home that was moved or restored elsewhere lies where it lies now
+    options = [f"DATA_PATH '{data}/'", "OVERRIDE_DATA_PATH true", "META_BUSY_TIMEOUT 60000", "META_JOURNAL_MODE 'WAL'"]
     if read_only:
         options.append("READ_ONLY")
     if snapshot is not None:
