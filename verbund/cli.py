@@ -760,8 +760,10 @@ def _user() -> str:
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.Formatter.converter = time.gmtime
+    # libraries tell what concerns only themselves
+    logging.getLogger("verbund").setLevel(logging.INFO)
 
 
 if __name__ == "__main__":
