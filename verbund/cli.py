@@ -386,11 +386,11 @@ def release(
         return
     with progress("freezing the foundation", quiet=as_json):
         made = releasing.release(settings, note=note, force=force)
-    document = {"release": made.number, "snapshot": made.snapshot, "tables": dict(made.tables), "path": str(made.path)}
     if as_json:
-        say_json(document)
+        say_json(made.document())
         return
-    out.print(f"Release {made.number} at {made.path}", markup=False)
+    news = "" if made.is_new else " (nothing changed since; this is the last one, --force makes another)"
+    out.print(f"Release {made.number} at {made.path}{news}", markup=False)
     table(["table", "rows"], made.tables.items())
 
 
