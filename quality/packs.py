@@ -264,7 +264,7 @@ def import_pack(file: Path, to: Path | None, regions: Path) -> Imported:
             pack = load_pack(folder, contracts_dir(), code_lists_dir())
         except Misconfigured as error:
             raise Misconfigured([_placed(problem, folder, file) for problem in error.problems]) from None
-        except (RecursionError, csv.Error, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (YAMLError, csv.Error, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
             # whatever reading makes of files that no person wrote
             raise UnsafePack("files that can be read", f"{type(error).__name__}: {error}") from error
         if pack.region.id != manifest.region:
