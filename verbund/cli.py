@@ -96,7 +96,9 @@ def _exit_code(error: Exception) -> int | None:
         "Timeout",
         "PermissionError",
     }
-    return UNAVAILABLE if names & unavailable else None
+    # of the database's errors this one alone, not those made of it: a file that is no database
+    broken = names & unavailable or type(error).__name__ == "DatabaseError"
+    return UNAVAILABLE if broken else None
 
 
 def settings_of(home: Path | None, region: str | None) -> Settings:
@@ -202,6 +204,7 @@ def withdraw(
     Example: `verbund withdraw wuppertal-abfall--waste_balance--2024--01 --reason "wrong year"`
     """
     desk = desk_of(home, region)
+    desk.ledger.delivery(delivery)  # says which there are, before anything is locked
     changed = desk.withdraw(delivery, who=who or _user(), why=reason)
     document = desk.receipt(delivery)
     if as_json:
