@@ -18,8 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import duckdb
-
 from quality import calendar
 from quality.assign import Assigned, assign
 from quality.contract import Contract
@@ -27,11 +25,12 @@ from quality.errors import PlatformTrouble
 from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
 from quality.region import RegionPack, load_pack
-from quality.verdict import Finding, RowCounts, Verdict, Versions
+from quality.verdict import Changes, Finding, RowCounts, Verdict, Versions
 from storage import clock, lake
 from storage.accepted import AcceptedLake, SlotRows
 from storage.crash import reached
 from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, VerdictRecord
+from storage.ledger.states import state_of
 from storage.objects.local import LocalStore
 from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
@@ -40,7 +39,11 @@ from storage.vault import Vault
 
 log = logging.getLogger("verbund.desk")
 
+log = logging.getLogger("verbund.desk")
+
 INBOX = "inbox"
+#: The rule of a file whose reading ended the process; see `quality.judging`.
+KILLED = "file.killed_the_reader"
 #: Endings of what we lay beside a supplier's file; such files are never taken as deliveries.
 ANSWERS = (".eingang.html", ".eingang.json", ".quittung.html", ".quittung.json", ".quittung.xlsx")
 #: A file in an inbox folder is taken once it has not changed for so long; it may still be being written.
@@ -300,7 +303,8 @@ class Desk:
     def answer(self, batch: Sequence[Judged], *, tell: bool = True, replay: bool = False) -> dict[str, str]:
         """Store and answer judged deliveries: one lake transaction, one ledger transaction, then receipts.
 
-        A batch the lake refuses is tried again one by one; what is refused alone is put back and tried later.
+        A batch that fails is tried again one by one; what fails alone is put back and tried later, so that one
+        delivery never keeps others from their answer.
 
         Args:
             batch: Judged deliveries; a slot at most once.
@@ -314,9 +318,12 @@ class Desk:
             return {}
         try:
             states = self._store(batch, tell=tell, replay=replay)
-        except duckdb.Error as error:
+        except Exception as error:
+            # whatever it was, nothing is half done: the lake's transaction is over or undone, and may be repeated
             if len(batch) == 1:
-                self.ledger.defer(batch[0].task.delivery, str(error), self.who, again_after_seconds=5)
+                log.exception("%s is put back: its verdict could not be stored", batch[0].task.delivery)
+                self.ledger.defer(batch[0].task.delivery, repr(error), self.who, again_after_seconds=5)
+                self.bench.forget(batch[0])
                 return {}
             states = {}
             for judged in batch:
@@ -327,8 +334,7 @@ class Desk:
             try:
                 self._tell_supplier(judged)
             except Exception:
-                # the verdict stands; a receipt that could not be written is written by the next start of a judge
-                log.exception("the receipt of %s could not be written", judged.task.delivery)
+                log.exception("%s has no receipt yet; it is written at the next start", judged.task.delivery)
         return states
 
     def _store(self, batch: Sequence[Judged], *, tell: bool, replay: bool) -> dict[str, str]:
@@ -343,7 +349,8 @@ class Desk:
                 )
                 for j in batch
             ]  # fmt: skip
-            withdrawn = self._withdrawn(slots) if replay else set()
+            # somebody may have taken one back while it was judged
+            withdrawn = self._withdrawn(slots)
             stored = [r for r in rows if r.replaces and r.delivery not in withdrawn]
             if replay:
                 stored += self._emptied(rows, batch)
@@ -354,7 +361,7 @@ class Desk:
             return dict(self.ledger.record([_record(j, replay) for j in batch], self.who, tell=tell))
 
     def _withdrawn(self, slots: Mapping[str, Slot]) -> set[str]:
-        return {delivery for delivery in slots if self.ledger.delivery(delivery).state == "withdrawn"}
+        return {delivery for delivery in slots if state_of(self.ledger.history(delivery)) == "withdrawn"}
 
     def _emptied(self, rows: Sequence[SlotRows], batch: Sequence[Judged]) -> list[SlotRows]:
         """A replay that rejects the delivery now served takes its rows out again."""
@@ -449,19 +456,21 @@ class Desk:
         self.ensure_tables(self.pack)
         with lake.writing(self.settings, "accepted"):
             served = self.ledger.accepted_of(slot)
-            if served is not None and served.delivery_id == delivery_id:
-                self.lake.replace([SlotRows(slot, delivery_id, served.attempt)])
+            holds = served is not None and served.delivery_id == delivery_id
+            attempt = parse_delivery_id(delivery_id).attempt
+            self.lake.replace([SlotRows(slot, delivery_id, attempt, replaces=holds, again=True)])
             reached("lake.withdrawn")
             return self.ledger.withdraw(delivery_id, who, why)
 
     def reject_unread(self, delivery: Delivery, reason: str) -> None:
         """Give a delivery that cannot be judged without killing the judge its verdict."""
+        self.answer([self._unread(delivery, reason)])
+
+    def _unread(self, delivery: Delivery, reason: str) -> Judged:
         pack = self.pack
         contract = pack.contracts[delivery.dataset]
         versions = Versions(contract.fingerprint, "-", pack.mappings_fingerprint)
-        finding = Finding(
-            "file.killed_the_reader", "fatal", 0, {"found": reason, "expected": "a file that can be read"}
-        )
+        finding = Finding(KILLED, "fatal", 0, {"found": reason, "expected": "a file that can be read"})
         verdict = Verdict(
             delivery.delivery_id, delivery.supplier, delivery.dataset, delivery.period, delivery.attempt,
             "rejected", RowCounts(), (finding,), (), versions, clock.now(),
@@ -470,25 +479,43 @@ class Desk:
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
             delivery.sha256, delivery.file_name, None,
         )  # fmt: skip
-        self.answer([Judged(task, verdict)])
+        return Judged(task, verdict)
 
     def write_missing_receipts(self, deliveries: Iterable[DeliveryView] | None = None) -> int:
-        """Write the receipts that a crash kept from being written; judged again from the vault, stored nowhere else."""
+        """Write the receipts that a crash kept from being written; judged again from the vault, stored nowhere else.
+
+        Returns:
+            How many were written. One that cannot be written is logged and keeps nobody from working.
+        """
         written = 0
         for delivery in self.ledger.deliveries() if deliveries is None else deliveries:
-            folder = self.home.receipts(delivery.supplier)
-            if delivery.verdict_state is None or (folder / f"{receipt_stem(delivery.delivery_id)}.json").exists():
-                continue
-            body = self.ledger.verdict(delivery.delivery_id)
-            judged = self.judge(delivery)
-            # the verdict in the ledger holds, whatever the pack says by now
-            if body is not None and body["state"] == judged.verdict.state:
-                judged = replace(judged, verdict=replace(judged.verdict, changes=None))
-            files = write_receipt(judged.verdict, self._sent(delivery, judged), folder)
-            self._lay_beside(delivery.origin, delivery.supplier, files)
-            self.bench.forget(judged)
-            written += 1
+            try:
+                written += self._write_if_missing(delivery)
+            except Exception:
+                log.exception("the receipt of %s cannot be written", delivery.delivery_id)
         return written
+
+    def _write_if_missing(self, delivery: DeliveryView) -> int:
+        folder = self.home.receipts(delivery.supplier)
+        if delivery.verdict_state is None:
+            if not (folder / f"{delivery.delivery_id}.eingang.json").exists():
+                self._acknowledge(delivery)
+                return 1
+            return 0
+        if (folder / f"{receipt_stem(delivery.delivery_id)}.json").exists():
+            return 0
+        body = self.ledger.verdict(delivery.delivery_id) or {}
+        killed = next((f for f in body.get("findings", ()) if f["rule"] == KILLED), None)
+        # what killed its reader must not be read again only to say so
+        judged = self._unread(delivery, "-") if killed else self.judge(delivery)
+        if body.get("state") == judged.verdict.state:
+            # the verdict in the ledger holds, whatever is served by now
+            given = replace(judged.verdict, changes=_changes_of(body), judged_at=delivery.judged_at or clock.now())
+            judged = replace(judged, verdict=given)
+        files = write_receipt(judged.verdict, self._sent(delivery, judged), folder)
+        self._lay_beside(delivery.origin, delivery.supplier, files)
+        self.bench.forget(judged)
+        return 1
 
     def receipt(self, delivery_id: str) -> dict[str, Any]:
         """What is known of a delivery in the shape of a receipt, with its present state and the places of its files.
@@ -563,6 +590,15 @@ def summary_of(view: DeliveryView) -> dict[str, Any]:
         "file_name": view.file_name, "synthetic": view.synthetic,
         "duplicate_of": view.duplicate_of, "reason": view.reason,
     }  # fmt: skip
+
+
+def _changes_of(body: Mapping[str, Any]) -> Changes | None:
+    """What a recorded verdict said about the difference to the version before."""
+    told = body.get("changes")
+    if told is None:
+        return None
+    sums = {name: (both["before"], both["now"]) for name, both in told["sums"].items()}
+    return Changes(told["added"], told["removed"], told["changed"], sums)
 
 
 def _record(judged: Judged, replay: bool) -> VerdictRecord:

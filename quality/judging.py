@@ -24,6 +24,7 @@ from watchfiles import watch
 from quality.desk import SETTLED_SECONDS, Desk
 from quality.errors import PlatformTrouble
 from quality.judge import Judged
+from quality.sources import Misconfigured
 from storage.crash import reached
 from storage.ledger.ledger import Delivery
 from storage.ledger.states import WAITING
@@ -159,9 +160,13 @@ def _judge_or_set_aside(desk: Desk, delivery: Delivery) -> Judged | None:
         return None
     try:
         judged = desk.judge(delivery)
-    except (PlatformTrouble, VaultDamaged, OSError) as error:
+    except (PlatformTrouble, Misconfigured, VaultDamaged, OSError) as error:
         log.warning("%s is put back: %s", delivery.delivery_id, error)
         desk.ledger.defer(delivery.delivery_id, str(error), desk.who, again_after_seconds=10)
+        return None
+    except Exception:
+        # a mistake of ours that this file brings out counts like a death: others go on, and it ends in a verdict
+        log.exception("%s could not be judged", delivery.delivery_id)
         return None
     reached("judge.judged")
     return judged

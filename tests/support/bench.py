@@ -145,11 +145,7 @@ class TestBench:
 
     def accepted(self, dataset: str, columns: str = "*") -> list[tuple[Any, ...]]:
         """Accepted rows of a dataset, in the order of slot and line."""
-        return self.rows(
-            f"select {columns} from accepted.{dataset} order by supplier_id, period, delivered_line, all"
-            if columns == "*"
-            else f"select {columns} from accepted.{dataset} order by supplier_id, period, delivered_line"
-        )
+        return self.rows(f"select {columns} from accepted.{dataset} order by supplier_id, period, delivered_line")
 
     def close(self) -> None:
         self.desk.close()
