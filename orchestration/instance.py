@@ -11,19 +11,30 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from filelock import FileLock
 
 from storage.settings import Settings, project_root
 
+#: Keeps the template of runs from starting pools of threads when it imports.
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LOCATION = "verbund"
 MODULE = "orchestration.definitions"
 _TEMPLATE = project_root() / "infra" / "dagster" / "dagster.yaml"
 
 
 def prepare_instance(settings: Settings) -> Path:
-    """Write `dagster.yaml` of this home from the template in `infra/dagster`; returns the folder, `DAGSTER_HOME`."""
+    """Write `dagster.yaml` of this home from the template in `infra/dagster`; returns the folder, `DAGSTER_HOME`.
+
+    Makes the databases of a new home: processes that make them at the same time leave them broken.
+    """
     folder = settings.paths.create().dagster
     text = _TEMPLATE.read_text(encoding="utf-8").replace("{dagster_home}", str(folder))
-    _write(folder / "dagster.yaml", text)
+    made = folder / "storage" / "made"
+    with FileLock(settings.paths.lock("dagster"), timeout=60):
+        _write(folder / "dagster.yaml", text)
+        if not made.exists():
+            with dg.DagsterInstance.from_config(str(folder)):
+                made.touch()
     return folder
 
 
@@ -43,7 +54,9 @@ class Command:
 
 
 def processes(settings: Settings, *, port: int = 3000, code_port: int = 3001, host: str = "127.0.0.1") -> list[Command]:
-    """What `verbund up` starts for Dagster: code server, web server, daemon and reporter, in this order.
+    """What `verbund up` starts for Dagster: code server, web server, daemon, template of runs and reporter, in this order.
+
+    The template may be left out to save 0.5 GB of memory: runs then take some seconds longer to start.
 
     Args:
         settings: Home and region; handed to the processes by environment.
@@ -69,6 +82,7 @@ def processes(settings: Settings, *, port: int = 3000, code_port: int = 3001, ho
         Command("code", [*python, "dagster", "code-server", "start", "-m", MODULE, *at_code], environment),
         Command("web", [*python, "dagster_webserver", "-w", str(workspace), "-h", host, "-p", str(port)], environment),
         Command("daemon", [*python, "dagster._daemon", "run", "-w", str(workspace)], environment),
+        Command("launcher", [*python, "orchestration.forking"], {**environment, **ENVIRONMENT}, low_priority=True),
         Command("reporter", [*python, "orchestration.reporter"], environment, low_priority=True),
     ]
 

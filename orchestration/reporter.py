@@ -285,6 +285,7 @@ def tell_again(settings: Settings) -> int:
 def main() -> None:
     """Be the reporter of the home the environment names, until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     os.nice(10)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
