@@ -16,7 +16,6 @@ _SUPPLIER = re.compile(r"[a-z0-9][a-z0-9-]{2,40}")
 _DATASET = re.compile(r"[a-z][a-z0-9_]{2,60}")
 _ATTEMPT = re.compile(r"[0-9]{2,6}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SUFFIX = re.compile(r"(\.[a-z0-9]{1,12}){1,3}")
 _BETWEEN = "--"
 
 
@@ -104,7 +103,7 @@ def parse_delivery_id(text: str) -> DeliveryName:
         name = DeliveryName(parts[0], parts[1], parts[2], int(parts[3]))
         if delivery_id(*name) == text:
             return name
-    raise ValueError(f"{text!r} is not a delivery id; they look like 'stadtwerke-x--load_profile--2025-03--02'")
+    raise ValueError(f"{text!r} is not a delivery id; they look like 'supplier--dataset--2025-03--02'")
 
 
 def parse_slot(text: str) -> Slot:
@@ -115,7 +114,7 @@ def parse_slot(text: str) -> Slot:
     """
     parts = text.rsplit(_BETWEEN, 2)
     if len(parts) != 3:
-        raise ValueError(f"{text!r} is not a slot; they look like 'stadtwerke-x--load_profile--2025-03'")
+        raise ValueError(f"{text!r} is not a slot; they look like 'supplier--dataset--2025-03'")
     return Slot(*parts)
 
 
@@ -153,18 +152,6 @@ class Home:
     def receipts(self, supplier: str) -> Path:
         """Folder of everything one supplier was answered."""
         return self.root / "receipts" / checked_supplier(supplier)
-
-    def receipt(self, delivery: str, suffix: str) -> Path:
-        """One form of the receipt with the verdict: suffix `.json`, `.html` or `.xlsx`."""
-        return self.receipts(parse_delivery_id(delivery).supplier) / f"{delivery}{_checked_suffix(suffix)}"
-
-    def arrival_receipt(self, delivery: str, suffix: str = ".json") -> Path:
-        """The receipt given at once, before anything was read."""
-        return self.receipt(delivery, f".received{_checked_suffix(suffix)}")
-
-    def problem_receipt(self, supplier: str, arrival: int, suffix: str = ".json") -> Path:
-        """The answer to a file that could not be told to belong to any slot, by the arrival's number in the ledger."""
-        return self.receipts(supplier) / f"arrival-{int(arrival):08d}{_checked_suffix(suffix)}"
 
     # --- bytes and rows ---
 
@@ -260,7 +247,3 @@ def _checked(text: str, shape: re.Pattern[str], kind: str, rule: str) -> str:
     if not isinstance(text, str) or not shape.fullmatch(text):
         raise ValueError(f"{text!r} is not {kind}: {rule}")
     return text
-
-
-def _checked_suffix(suffix: str) -> str:
-    return _checked(suffix, _SUFFIX, "a suffix", "like '.json'")

@@ -66,8 +66,6 @@ def test_a_landed_path_spells_the_delivery(tmp_path: Path) -> None:
     folder = tmp_path / "landed/dataset=load_profile/supplier=stadtwerke-x/period=2025-03"
     assert home.landed(delivery) == folder / "attempt=02.parquet"
     assert home.marks(delivery) == folder / "attempt=02.marks.parquet"
-    assert home.receipt(delivery, ".html") == tmp_path / f"receipts/stadtwerke-x/{delivery}.html"
-    assert home.arrival_receipt(delivery) == tmp_path / f"receipts/stadtwerke-x/{delivery}.received.json"
 
 
 def test_a_vault_key_is_made_of_a_sha256_and_nothing_else() -> None:
