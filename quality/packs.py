@@ -27,7 +27,16 @@ from urllib.parse import parse_qsl, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.tokens import AliasToken
+from ruamel.yaml.tokens import (
+    AliasToken,
+    BlockEndToken,
+    BlockMappingStartToken,
+    BlockSequenceStartToken,
+    FlowMappingEndToken,
+    FlowMappingStartToken,
+    FlowSequenceEndToken,
+    FlowSequenceStartToken,
+)
 
 from quality.contract import Contract
 from quality.desk import Refused, code_lists_dir, contracts_dir
@@ -52,6 +61,11 @@ MAX_BYTES: Final = 20 * 1024**2
 MAX_FILES: Final = 2_000
 MAX_FILE_BYTES: Final = 10 * 1024**2
 MAX_UNPACKED_BYTES: Final = 50 * 1024**2
+#: YAML of all files together, and how deep one may go: reading it takes about ten seconds a megabyte.
+MAX_YAML_BYTES: Final = 4 * 1024**2
+MAX_DEPTH: Final = 50
+_OPENING: Final = (BlockMappingStartToken, BlockSequenceStartToken, FlowMappingStartToken, FlowSequenceStartToken)
+_CLOSING: Final = (BlockEndToken, FlowMappingEndToken, FlowSequenceEndToken)
 #: Parts of a query string that carry what opens a door.
 _SECRETS: Final = re.compile(r"(?i)(token|key|passw|secret|signature|sig$|auth|credential)")
 #: A time that is the same in every export, so that the same pack gives the same bytes.
@@ -297,7 +311,7 @@ def _unpacked(file: Path) -> tuple[dict[str, bytes], Manifest]:
         if hashlib.sha256(content).hexdigest() != manifest.files[place].sha256:
             raise UnsafePack(f"the bytes of {place} that the manifest lists", "other bytes")
         if place.endswith(".yml"):
-            _refuse_aliases(place, content)
+            _refuse_bombs(place, content)
     return contents, manifest
 
 
@@ -326,6 +340,8 @@ def _sound_entries(archive: zipfile.ZipFile) -> Sequence[zipfile.ZipInfo]:
             )
     if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
         raise UnsafePack(f"at most {MAX_UNPACKED_BYTES // 1024**2} MiB unpacked", "more")
+    if sum(entry.file_size for entry in entries if entry.filename.endswith(".yml")) > MAX_YAML_BYTES:
+        raise UnsafePack(f"at most {MAX_YAML_BYTES // 1024**2} MiB of YAML", "more")
     return entries
 
 
@@ -347,14 +363,18 @@ def _manifest(content: bytes | None) -> Manifest:
         raise UnsafePack("a manifest in JSON", str(error)[:120]) from None
 
 
-def _refuse_aliases(place: str, content: bytes) -> None:
-    """Aliases of a few lines can stand for gigabytes; packs have no need of them."""
+def _refuse_bombs(place: str, content: bytes) -> None:
+    """Aliases of a few lines can stand for gigabytes, and the time for nested brackets grows with the square of their depth."""
+    depth = 0
     try:
         for token in YAML(typ="safe", pure=True).scan(content.decode("utf-8")):
+            line = token.start_mark.line + 1
             if isinstance(token, AliasToken):
-                line = token.start_mark.line + 1
                 raise UnsafePack("YAML without aliases", f"an alias at {place}:{line}")
-    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+            depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+            if depth > MAX_DEPTH:
+                raise UnsafePack(f"YAML of at most {MAX_DEPTH} levels", f"more at {place}:{line}")
+    except (YAMLError, ValueError) as error:
         if isinstance(error, Refused):
             raise
         # what is no YAML gets its file and line from the check of the whole
