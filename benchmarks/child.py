@@ -19,6 +19,7 @@ from benchmarks.region import LOAD_PROFILE_YEAR, METERS, home
 
 def accept(file: str, folder: str) -> dict[str, Any]:
     """Take one file the whole way on a warm desk: vault, ledger, land, judge, accept, receipts."""
+    from quality import findings
     from quality import judge as judging
     from quality.desk import Desk
 
@@ -29,7 +30,7 @@ def accept(file: str, folder: str) -> dict[str, Any]:
         (desk, "receive", "vault"), (desk.vault, "fetch", "fetch"), (judging, "read", "land"),
         (judging._Judging, "_type_rows", "type"), (judging._Judging, "_judge_rows", "rules"),
         (judging._Judging, "_count", "count"), (judging._Judging, "_ask_great_expectations", "gx"),
-        (judging.findings, "findings_of", "findings"), (judging._Judging, "_conclude", "conclude"),
+        (findings, "findings_of", "findings"), (judging._Judging, "_conclude", "conclude"),
         (desk.lake, "replace", "accept"), (desk, "_tell_supplier", "receipt"),
     ):  # fmt: skip
         _timed(owner, name, stage, stages)
