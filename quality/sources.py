@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -61,6 +61,8 @@ def load_yaml(path: Path) -> Any:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise Misconfigured([Problem(path, line, "YAML", str(error.problem))]) from None
+    except YAMLError as error:
+        raise Misconfigured([Problem(path, 1, "YAML", str(error))]) from None
     except ValueError as error:
         # YAML makes dates of what looks like one, and then cannot say where it stood
         raise Misconfigured([Problem(path, _line_of_bad_date(text), "a day that exists", str(error))]) from None

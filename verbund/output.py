@@ -58,7 +58,7 @@ def fail(message: str, code: int, *, as_json: bool = False, **facts: Any) -> NoR
     """End the command with an error a person can act on."""
     if as_json:
         say_json({"error": message, **facts})
-    err.print(f"[red]{message}[/red]" if err.is_terminal else message, markup=err.is_terminal)
+    err.print(message, style="red", markup=False)
     raise typer.Exit(code)
 
 
