@@ -213,7 +213,10 @@ def instants_sql(contract: Contract, dialect: Dialect, layout: Layout) -> str:
         origin = layout.origins.get(f.name)
         if f.type == "timestamp" and origin is not None:
             zone = origin.spec.zone or dialect.zone
-            formats = origin.spec.formats or dialect.times
+            formats = [*(origin.spec.formats or dialect.times)]
+            if dialect.format.type == "xlsx":
+                # cells that hold a moment come as ISO without a zone, at midnight as a date
+                formats += ["%Y-%m-%dT%H:%M:%S", *dialect.dates]
             shift = interval_minutes(origin.spec.interval) if origin.spec.label == "end" and origin.spec.interval else 0
             parts.append(_instants_of(f.name, zone, formats, shift))
     empty = "select '' as field, '' as text, cast(null as timestamptz) as instant, false as is_ambiguous where false"

@@ -54,7 +54,7 @@ class FormatSpec(BaseModel):
     decimal: str = Field(default=".", min_length=1, max_length=1)
     """XLSX: the mark numeric cells are written with, without thousands marks, so that they read like text cells."""
     dates: str | None = None
-    """XLSX: strftime pattern that date cells are written with; None means ISO 8601."""
+    """XLSX: strftime pattern that date cells are written with; None, and any time of day, means ISO 8601."""
     expected_columns: tuple[str, ...] = ()
     """Column names the dialect asks for; with them a header that moved by a few lines is found again."""
 

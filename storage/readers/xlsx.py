@@ -364,6 +364,9 @@ def _text(value: float | bool | time | date | datetime | timedelta, spec: Format
         return _number(value).replace(".", spec.decimal)
     if isinstance(value, datetime):
         value = _to_second(value)
+    if isinstance(value, datetime) and value.time() != time() and "%H" not in (spec.dates or ""):
+        # a moment keeps its time of day, whatever dates look like
+        return value.isoformat()
     if isinstance(value, date):
         return value.strftime(spec.dates) if spec.dates else value.isoformat()
     if isinstance(value, timedelta):
