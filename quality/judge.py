@@ -10,6 +10,7 @@ import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -263,16 +264,36 @@ class _Judging:
             if rule.kind == "change_within"
         }
 
-        def rows_of(period: Period, where: str = "true") -> str | None:
-            relation = f"(select * from {table} where period = '{period}' and {where})"
+        def rows_of(period: Period) -> str | None:
+            relation = f"(select * from {table} where period = '{period}')"
             return relation if self._one(f"select count(*) from (select 1 from {relation} limit 1)") else None
 
-        mine = f"supplier_id = {_text(self.task.supplier)}"
         return Scope(
             self.task.period, prefixes, areas,
             rows_of(previous(self.task.period)) if "previous_period" in wanted else None,
-            rows_of(self.task.period, mine) if "previous_version" in wanted else None,
+            self._replaced if "previous_version" in wanted else None,
         )  # fmt: skip
+
+    @cached_property
+    def _replaced(self) -> str | None:
+        """The rows this delivery takes the place of; None where there are none.
+
+        They are those served for the slot. Where the delivery itself is served already (its judge died before the
+        verdict was recorded, or it is judged again), they are those that were served before it.
+        """
+        table, at = f"accepted.{self.contract.dataset}", ""
+        while True:
+            rows = f"from {table}{at} where supplier_id = {_text(self.task.supplier)} and period = '{self.task.period}'"
+            try:
+                served = self.con.execute(f"select max(attempt), min(snapshot_id) {rows}").fetchone()
+            except duckdb.Error:
+                # that state of the lake is older than what it keeps, or than the table
+                return None
+            if served is None or served[0] is None:
+                return None
+            if served[0] != self.task.attempt:
+                return f"(select * {rows})"
+            at = f" at (version => {int(served[1]) - 1})"
 
     def _judge_rows(self, checks: Sequence[Check]) -> None:
         """Make `spotted`, the rows that broke a rule, and `judged`, all rows with what is known of them.
@@ -409,12 +430,9 @@ class _Judging:
         )
 
     def _changes(self, accepted: str) -> Changes | None:
-        """What is new, gone and different against the rows now served for this slot, by the contract's key."""
-        table, mine = (
-            f"accepted.{self.contract.dataset}",
-            f"supplier_id = {_text(self.task.supplier)} and period = '{self.task.period}'",
-        )
-        if not self._one(f"select count(*) from (select 1 from {table} where {mine} limit 1)"):
+        """What is new, gone and different against the rows this delivery takes the place of, by the contract's key."""
+        replaced = self._replaced
+        if replaced is None:
             return None
         if not self.contract.key:
             return None
@@ -424,14 +442,14 @@ class _Judging:
         row = self.con.execute(
             f"select count(*) filter (where not o.there is true), count(*) filter (where not n.there is true), "
             f"count(*) filter (where n.there and o.there and ({differs})) "
-            f"from (select *, true as there from {accepted}) n full join (select *, true as there from {table} where {mine}) o on {same}"
+            f"from (select *, true as there from {accepted}) n full join (select *, true as there from {replaced}) o on {same}"
         ).fetchone()
         assert row is not None
         sums = {}
         for name in self.contract.quantities:
             before, now = (
                 self.con.execute(f"select sum(cast({name} as double)) from {relation}").fetchone() or (None,)
-                for relation in (f"(select * from {table} where {mine})", accepted)
+                for relation in (replaced, accepted)
             )
             sums[name] = (before[0], now[0])
         return Changes(int(row[0]), int(row[1]), int(row[2]), sums)

@@ -82,9 +82,18 @@ def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1)) -> int:
         batch: list[Judged] = []
         for delivery in waiting:
             begun += 1
-            if (judged := _judge_or_set_aside(desk, delivery)) is not None:
+            begins = desk.ledger.begin([delivery.delivery_id], desk.who, LEASE_SECONDS).get(delivery.delivery_id)
+            if begins is None:
+                continue
+            reached("judge.begun")
+            # what was begun before a crash is judged alone: only the one that kills is begun a third time
+            suspect = begins > 1
+            if suspect:
+                desk.answer(batch)
+                batch = []
+            if (judged := _judge_or_set_aside(desk, delivery, begins)) is not None:
                 batch.append(judged)
-            if time.monotonic() > due:
+            if suspect or time.monotonic() > due:
                 break
         desk.answer(batch)
     return begun
@@ -150,11 +159,7 @@ def _wakes(settings: Settings, stop: threading.Event) -> Iterator[None]:
             yield None
 
 
-def _judge_or_set_aside(desk: Desk, delivery: Delivery) -> Judged | None:
-    begins = desk.ledger.begin([delivery.delivery_id], desk.who, LEASE_SECONDS).get(delivery.delivery_id)
-    if begins is None:
-        return None
-    reached("judge.begun")
+def _judge_or_set_aside(desk: Desk, delivery: Delivery, begins: int) -> Judged | None:
     if begins >= DANGEROUS_AFTER:
         _judge_apart(desk, delivery)
         return None

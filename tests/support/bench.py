@@ -11,7 +11,7 @@ from typing import Any
 from quality.desk import Desk
 from quality.judge import Judged, Task, judge
 from quality.verdict import Finding
-from storage.paths import delivery_id
+from storage.paths import Slot, delivery_id
 from storage.periods import period as read_period
 from storage.settings import Settings
 
@@ -113,8 +113,9 @@ class TestBench:
     ) -> Iterator[Judged]:  # fmt: skip
         """Judge without storing; the relations of the verdict are there until the end of the block."""
         source = content if isinstance(content, Path) else self.file(content, file_name)
+        attempt = self.desk.ledger.slot(Slot(supplier, dataset, period)).attempts + 1
         task = Task(
-            delivery_id(supplier, dataset, period, 1), supplier, dataset, read_period(period), 1,
+            delivery_id(supplier, dataset, period, attempt), supplier, dataset, read_period(period), attempt,
             "0" * 64, source.name, source,
         )  # fmt: skip
         folder = source.parent if not isinstance(content, Path) else self.file(b"").parent
