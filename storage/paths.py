@@ -48,7 +48,7 @@ def checked_sha256(text: str) -> str:
 
 @dataclass(frozen=True, order=True)
 class Slot:
-    """What is owed once: a supplier, a dataset and a period. Written `stadtwerke-x--load_profile--2025-03`.
+    """What is owed once: a supplier, a dataset and a period. Written `stadtwerke-x--meter_readings--2025-03`.
 
     Raises:
         ValueError: One of the three is not allowed as a name.
@@ -81,7 +81,7 @@ class DeliveryName(NamedTuple):
 
 
 def delivery_id(supplier: str, dataset: str, period: str, attempt: int) -> str:
-    """Name a delivery: `stadtwerke-x--load_profile--2025-03--02`.
+    """Name a delivery: `stadtwerke-x--meter_readings--2025-03--02`.
 
     Raises:
         ValueError: A part is not allowed as a name, or the attempt is not 1 or more.

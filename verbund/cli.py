@@ -140,7 +140,7 @@ def deliver(
 
     Uses the running judge where there is one, and judges itself where there is none.
 
-    Example: `verbund deliver Abfallbilanz_2024.csv --supplier wuppertal-abfall --dataset waste_balance --period 2024`
+    Example: `verbund deliver Messwerte_2024.csv --supplier stadtwerke-x --dataset meter_readings --period 2024`
     """
     from quality import judging
 
@@ -171,7 +171,7 @@ def check(
 ) -> None:
     """The verdict a file would get; nothing is stored.
 
-    Example: `verbund check Abfallbilanz_2024.csv --supplier wuppertal-abfall --dataset waste_balance`
+    Example: `verbund check Messwerte_2024.csv --supplier stadtwerke-x --dataset meter_readings`
     """
     from quality.assign import Assigned, assign
 
@@ -201,7 +201,7 @@ def withdraw(
 ) -> None:
     """Take a delivery back; if it held its slot, nobody holds it now. Bytes and history stay.
 
-    Example: `verbund withdraw wuppertal-abfall--waste_balance--2024--01 --reason "wrong year"`
+    Example: `verbund withdraw stadtwerke-x--meter_readings--2024--01 --reason "wrong year"`
     """
     desk = desk_of(home, region)
     desk.ledger.delivery(delivery)  # says which there are, before anything is locked
@@ -252,7 +252,7 @@ def receipt(
 ) -> None:
     """What the supplier was told, with the places of the receipt's files.
 
-    Example: `verbund receipt wuppertal-abfall--waste_balance--2024--01`
+    Example: `verbund receipt stadtwerke-x--meter_readings--2024--01`
     """
     document = desk_of(home, region).receipt(delivery)
     _show_receipt(document, as_json, judge_by_exit=False)
@@ -267,7 +267,7 @@ def history(
 ) -> None:
     """Everything that happened to a delivery or a slot, in order: when, what, who, why.
 
-    Example: `verbund history wuppertal-abfall--waste_balance--2024`
+    Example: `verbund history stadtwerke-x--meter_readings--2024`
     """
     try:
         events = desk_of(home, region).ledger.history(target)
@@ -438,7 +438,7 @@ def template(
 ) -> None:
     """Write a workbook to fill in: help, drop-downs, units, rules and their reasons.
 
-    Example: `verbund template waste_balance --supplier solingen-betriebe --to Abfallbilanz_Vorlage.xlsx`
+    Example: `verbund template meter_readings --supplier stadtwerke-x --to Vorlage.xlsx`
     """
     from quality.desk import load_region
     from quality.template import write_template
