@@ -49,10 +49,13 @@ def findings_of(
     con.execute(f"create or replace temp table marks as {_places(parts, layout, limit)}")
     quoted = str(marks_to).replace("'", "''")
     con.execute(f"copy (select * exclude (field) from marks order by delivered_line) to '{quoted}' (format parquet)")
+    shown, columns = _shown(con)
     return [
-        _finding(con, check, hits[check.id], layout, dialect, pack, task) if check.parts else _missing_values(con, check, hits[check.id], layout)
+        _finding(check, hits[check.id], shown.get(check.id, []), columns.get(check.id, []), dialect, pack, task)
+        if check.parts
+        else _missing_values(con, check, hits[check.id], layout)
         for check in broken
-    ]  # fmt: skip
+    ]
 
 
 def _places(parts: Sequence[tuple[Check, str | None, str]], layout: Layout, limit: int) -> str:
@@ -79,32 +82,42 @@ def _places(parts: Sequence[tuple[Check, str | None, str]], layout: Layout, limi
     )
 
 
+_Shown = tuple[int | None, str | None, str | None, str | None, str | None]
+
+
+def _shown(con: duckdb.DuckDBPyConnection) -> tuple[dict[str, list[_Shown]], dict[str, list[str]]]:
+    """Per rule the places that serve as examples, different values first, and the sender's columns it was broken in."""
+    shown: dict[str, list[_Shown]] = {}
+    for rule, *place in con.execute(
+        'select rule, delivered_line, delivered_sheet, "column", value, field from ('
+        "select *, row_number() over (partition by rule order by again, delivered_line) as place from ("
+        "select *, row_number() over (partition by rule, value, field order by delivered_line) as again from marks)) "
+        f"where place <= {EXAMPLES} order by rule, place"
+    ).fetchall():
+        line, sheet, column, value, field = place
+        shown.setdefault(rule, []).append((line, sheet, column, value, field))
+    columns: dict[str, list[str]] = {}
+    for rule, column in con.execute(
+        'select distinct rule, "column" from marks where "column" is not null order by all'
+    ).fetchall():
+        columns.setdefault(rule, []).append(column)
+    return shown, columns
+
+
 def _finding(
-    con: duckdb.DuckDBPyConnection,
     check: Check,
     rows: int,
-    layout: Layout,
+    shown: Sequence[_Shown],
+    columns: Sequence[str],
     dialect: Dialect,
     pack: RegionPack,
     task: Task,
 ) -> Finding:
-    shown = con.execute(
-        'select delivered_line, delivered_sheet, "column", value, field from (select *, row_number() over '
-        "(partition by value, field order by delivered_line) as again from marks where rule = ?) "
-        "order by again, delivered_line limit ?",
-        [check.id, EXAMPLES],
-    ).fetchall()
-    columns = [
-        row[0]
-        for row in con.execute(
-            'select distinct "column" from marks where rule = ? and "column" is not null', [check.id]
-        ).fetchall()
-    ]
     examples = []
     for line, sheet, column, value, field in shown:
-        near = _suggestions(pack, task, field, value) if check.id == "values.unknown_code" and value else ()
+        near = _suggestions(pack, task, field, value) if check.id == "values.unknown_code" and field and value else ()
         examples.append(Example(line, sheet, column, value, _expected(check, field, dialect, pack, task, near), near))
-    facts = {**check.facts, "kind": check.kind, "columns": sorted(columns)[:10]}
+    facts = {**check.facts, "kind": check.kind, "columns": list(columns[:10])}
     return Finding(check.id, check.severity, rows, facts, tuple(examples))
 
 

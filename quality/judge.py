@@ -238,7 +238,10 @@ class _Judging:
         return frozenset(column for column, is_tidy in zip(columns, told, strict=False) if is_tidy)
 
     def _type_rows(self, layout: conversion.Layout) -> None:
-        self.con.execute(f"create or replace temp view text_rows as {layout.raw_sql}")
+        if self.large:
+            self._see("text_rows", layout.raw_sql)
+        else:
+            self._keep("text_rows", layout.raw_sql)
         self.con.execute(
             "create or replace temp table code_lookup as select list, key, min_by(code, rank) as code from code_words "
             f"where supplier in ('*', {_text(self.task.supplier)}) and valid_from < date '{self.task.period.end}' "
