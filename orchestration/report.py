@@ -19,6 +19,8 @@ from storage.ledger.states import SERVED
 from storage.paths import Slot
 
 JUDGED, ACCEPTED = "judged", "accepted"
+#: One of the tables of the state of supply; all are published together.
+SUPPLY_KEY = dg.AssetKey([ACCEPTED, "supply_slots"])
 #: What may be wrong with a delivery as a whole; a check appears for it once it was found.
 WHOLE_FILE_RULES = (
     "file.unreadable", "file.empty", "file.encrypted", "file.has_macros", "file.too_large", "file.wrong_kind",

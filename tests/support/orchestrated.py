@@ -21,7 +21,10 @@ def settings_of(home: Path) -> Settings:
 
 def waste_file(period: str, *, tonnes: str = "1.234,5", header: str = HEADER, area: str = "05124000") -> bytes:
     """A small delivery; with another header it is rejected, with another area its row is held back."""
-    rows = [f"{area};{period};200301;generated;kerbside;none;{tonnes}", f"05124000;{period};200307;generated;kerbside;none;12,0"]
+    rows = [
+        f"{area};{period};200301;generated;kerbside;none;{tonnes}",
+        f"05124000;{period};200307;generated;kerbside;none;12,0",
+    ]
     return "\n".join([header, *rows, ""]).encode("cp1252")
 
 

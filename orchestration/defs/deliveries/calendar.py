@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.report import ACCEPTED, judged_key
+from orchestration.report import SUPPLY_KEY, judged_key
 from orchestration.resources import DeskResource
 from orchestration.slots import partition_of
 from quality.calendar import due_at, owed_slots
@@ -14,8 +14,6 @@ from quality.desk import Desk
 from quality.region import RegionPack
 from storage.paths import Slot
 
-#: One of the tables of the state of supply; all are published together.
-SUPPLY_KEY = dg.AssetKey([ACCEPTED, "supply_slots"])
 _ON_TIME = "_on_time"
 _SHOWN = 50
 

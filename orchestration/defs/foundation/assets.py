@@ -8,10 +8,10 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import dbt_assets
 
-from orchestration.defs.deliveries.calendar import SUPPLY_KEY, on_time, on_time_checks, overdue_slots
-from orchestration.defs.foundation.automation import REGION_CHANGED, SOME_DELIVERY_JUDGED
-from orchestration.defs.foundation.translator import REGION, LayerTranslator
-from orchestration.report import ACCEPTED, judged_key
+from orchestration.defs.deliveries.calendar import on_time, on_time_checks, overdue_slots
+from orchestration.defs.foundation.automation import at_rest, follows_region, follows_verdicts
+from orchestration.defs.foundation.translator import REGION, LayerTranslator, held_by_every_build
+from orchestration.report import ACCEPTED, SUPPLY_KEY, judged_key
 from orchestration.resources import DeskResource
 from quality.foundation import Step, build, current
 from quality.region import RegionPack
@@ -26,6 +26,7 @@ def supply_assets(manifest: Mapping[str, Any], pack: RegionPack) -> list[dg.Asse
     tables = sorted(s["name"] for s in manifest["sources"].values() if s["source_name"] == ACCEPTED)
     tables = [table for table in tables if table not in pack.contracts]
     descriptions = {s["name"]: s.get("description") or "" for s in manifest["sources"].values()}
+    gate = at_rest(held_by_every_build(manifest))
     verdicts = [dg.AssetDep(judged_key(dataset)) for dataset in sorted(pack.contracts)]
 
     def spec(table: str) -> dg.AssetSpec:
@@ -37,7 +38,7 @@ def supply_assets(manifest: Mapping[str, Any], pack: RegionPack) -> list[dg.Asse
             kinds={"ducklake"},
             description=descriptions[table],
             code_version=pack.fingerprint if of_region else None,
-            automation_condition=REGION_CHANGED if of_region else SOME_DELIVERY_JUDGED,
+            automation_condition=follows_region(gate) if of_region else follows_verdicts(gate),
         )
 
     @dg.multi_asset(

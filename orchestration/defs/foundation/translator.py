@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator
 
-from orchestration.defs.foundation.automation import SOME_DELIVERY_ACCEPTED
-from orchestration.report import ACCEPTED
+from orchestration.defs.foundation.automation import at_rest, follows_acceptance
+from orchestration.report import ACCEPTED, SUPPLY_KEY
 
 #: Models with this tag are built after every verdict, whatever was delivered.
 EVERY_DELIVERY = "every_delivery"
@@ -29,6 +29,7 @@ class LayerTranslator(DagsterDbtTranslator):
         super().__init__()
         self._ignored = ignored_parents(manifest, datasets)
         self._nodes = {**manifest["nodes"], **manifest["sources"]}
+        self.gate = at_rest(held_by_every_build(manifest))
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """Layer and name; a source has the key of the asset behind it."""
@@ -47,10 +48,8 @@ class LayerTranslator(DagsterDbtTranslator):
         if dbt_resource_props["resource_type"] == "seed":
             return None
         ignored = [key_of(self._nodes[parent]) for parent in self._ignored.get(dbt_resource_props["unique_id"], ())]
-        if not ignored:
-            return SOME_DELIVERY_ACCEPTED
-        branch = SOME_DELIVERY_ACCEPTED.ignore(dg.AssetSelection.assets(*ignored))
-        return branch.with_label("some_delivery_of_its_datasets_accepted")
+        condition: dg.AutomationCondition[Any] = follows_acceptance(self.gate, ignored)
+        return condition
 
 
 def key_of(node: Mapping[str, Any]) -> dg.AssetKey:
@@ -63,6 +62,12 @@ def key_of(node: Mapping[str, Any]) -> dg.AssetKey:
 def layer_of(node: Mapping[str, Any]) -> str:
     """`staging`, `intermediate` or `marts` by the model's folder; `seeds` for what is no model."""
     return "seeds" if node["resource_type"] == "seed" else str(node["fqn"][1])
+
+
+def held_by_every_build(manifest: Mapping[str, Any]) -> list[dg.AssetKey]:
+    """The state of supply, which a build begins with, and the models that follow every verdict."""
+    models = [node for node in manifest["nodes"].values() if node["resource_type"] == "model"]
+    return [SUPPLY_KEY, *(key_of(model) for model in models if EVERY_DELIVERY in model["tags"])]
 
 
 def ignored_parents(manifest: Mapping[str, Any], datasets: Set[str]) -> dict[str, list[str]]:
