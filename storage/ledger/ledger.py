@@ -217,7 +217,9 @@ class Ledger:
             .where(q.shard % parts == part)
             .subquery()
         )
-        free = sa.or_(heads.c.lease_until.is_(None), heads.c.leased_by == judge, heads.c.lease_until <= datetime.now(UTC))
+        free = sa.or_(
+            heads.c.lease_until.is_(None), heads.c.leased_by == judge, heads.c.lease_until <= datetime.now(UTC)
+        )
         turn = sa.func.row_number().over(
             partition_by=heads.c.supplier, order_by=(heads.c.received_at, heads.c.delivery_id)
         )
