@@ -165,9 +165,9 @@ def test_a_burst_whose_judge_is_killed_again_and_again_ends_like_one_that_is_lef
 
 
 def test_a_file_that_kills_its_reader_ends_in_a_verdict_and_keeps_nobody_waiting(warm: Warm, tmp_path: Path) -> None:
-    drop(tmp_path, f"{THIRD}/waste_balance/2024/bomb.csv", balance(2024, "1", supplier=THIRD))
+    drop(tmp_path, f"{WORKS}/waste_balance/2024/bomb.csv", balance(2024, "1"))
     for year in (2020, 2022, 2024):
-        drop(tmp_path, f"{WORKS}/waste_balance/{year}/good.csv", balance(year, "1"))
+        drop(tmp_path, f"{THIRD}/waste_balance/{year}/good.csv", balance(year, "1", supplier=THIRD))
     ends = []
     for _ in range(6):
         # the throw-away process is a new one, so the name must be deadly there as well
@@ -176,13 +176,19 @@ def test_a_file_that_kills_its_reader_ends_in_a_verdict_and_keeps_nobody_waiting
             break
     assert ends == [KILLED, KILLED, 0]
     after = state_of(tmp_path)
-    bomb = f"{THIRD}--waste_balance--2024--01"
+    bomb = f"{WORKS}--waste_balance--2024--01"
     assert after["deliveries"][bomb][:2] == ("rejected", "rejected")
     assert [f["rule"] for f in after["receipts"][f"{bomb}.quittung.json"]["findings"]] == ["file.killed_the_reader"]
     assert {d[0] for name, d in after["deliveries"].items() if name != bomb} == {"accepted"}
     assert after["waiting"] == []
+    # those that were in hand beside it are no suspects: the second time each is judged alone, by the judge itself
+    ledger = Ledger(Settings(home=tmp_path).ledger_url)
+    events = [e for name in after["deliveries"] if name != bomb for e in ledger.history(name)]
+    assert {e.who for e in events if e.kind == "judged"} == {"judge-0"}
+    assert max(e.facts["begins"] for e in events if e.kind == "judging") == 2
+    ledger.close()
     # whoever starts later does not read it again only to write a receipt that was lost
-    (tmp_path / "receipts" / THIRD / f"{bomb}.quittung.json").unlink()
+    (tmp_path / "receipts" / WORKS / f"{bomb}.quittung.json").unlink()
     assert warm.judge(tmp_path, PLAIN, VERBUND_TEST_KILLER="bomb.csv") == 0
     assert state_of(tmp_path)["receipts"].keys() == after["receipts"].keys()
 

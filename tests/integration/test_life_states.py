@@ -172,7 +172,7 @@ def test_what_is_withdrawn_while_it_is_judged_is_never_served(bench: TestBench) 
 def test_nothing_to_report_is_neither_missing_nor_zero(bench: TestBench) -> None:
     with pytest.raises(Refused, match="reason"):
         bench.desk.declare_nothing(WORKS, "waste_balance", "2024", who="test", reason=" ")
-    receive(bench, balance("1", year="2023"), "2023")
+    receive(bench, balance("5", year="2023"), "2023")
     declared = bench.desk.declare_nothing(WORKS, "waste_balance", "2024", who="anna", reason="closed all year")
     work_queue(bench.desk)
     assert states(bench) == ["nothing_to_report"]
