@@ -31,13 +31,12 @@ def definitions(settings: Settings) -> dg.Definitions:
         ProjectBroken: dbt cannot parse the project.
     """
     pack = load_region(settings)
-    contracts = [pack.contracts[dataset] for dataset in sorted(pack.contracts)]
     manifest = manifest_of(settings)
     sources = source_assets(pack)
     ours = dg.Definitions(
         assets=[
             *sources,
-            *all_delivery_assets(contracts),
+            *all_delivery_assets(pack),
             *supply_assets(manifest, pack),
             foundation_assets(manifest, pack),
         ],

@@ -34,6 +34,7 @@ _ANSWER_SECONDS = 2.0
 _PID = "verbund/pid"
 #: What runs import sooner or later.
 _PRELOADED = (
+    "quality.receipt.xlsx", "holidays.countries.germany", "quality.judging", "orchestration.reporter", "httpx",
     "orchestration.definitions", "dagster._cli", "dagster._core.execution.api", "quality.expectations_gx",
     "great_expectations", "dbt.cli.main", "dbt.adapters.duckdb", "quality.release", "quality.replay", "quality.pull",
 )  # fmt: skip

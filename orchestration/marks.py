@@ -37,18 +37,20 @@ def mark_refused(instance: dg.DagsterInstance, reports: Sequence[Report]) -> Non
     """Show the slots of these reports as failed in the grids of `judged` and `accepted`."""
     if not reports:
         return
-    run_id = _run(instance)
+    run = _run(instance)
     for report in reports:
+        # who asks why a slot is red is led to this run
+        instance.report_engine_event(f"{report.slot}: {report.refused}", run)
         for key in (judged_key(report.slot.dataset), accepted_key(report.slot.dataset)):
             plan = AssetMaterializationPlannedData(key, partition=report.partition)
             event = DagsterEvent.build_asset_materialization_planned_event(_JOB, "refuse", plan)
-            instance.report_dagster_event(event, run_id)
+            instance.report_dagster_event(event, run.run_id)
 
 
-def _run(instance: dg.DagsterInstance) -> str:
+def _run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     failed = dg.RunsFilter(job_name=_JOB, statuses=[dg.DagsterRunStatus.FAILURE], tags={"verbund/marks": "refused"})
     for run in instance.get_runs(failed, limit=1):
-        return run.run_id
+        return run
     run = instance.create_run_for_job(slots_refused, tags={"verbund/marks": "refused"})
     instance.report_run_failed(run, "not a failure: holds the marks of slots whose newest delivery was refused")
-    return run.run_id
+    return run

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.defs.sources.assets import source_key
 from orchestration.marks import mark_refused
 from orchestration.report import (
     ACCEPTED,
@@ -23,16 +24,18 @@ from orchestration.resources import DeskResource
 from orchestration.slots import check_name, slot_of, slots_of
 from quality.contract import Contract
 from quality.messages import message, remedy
+from quality.region import RegionPack
 from quality.rules import rule_ids
 
 
-def delivery_assets(contract: Contract) -> dg.AssetsDefinition:
+def delivery_assets(contract: Contract, sources: Sequence[dg.AssetKey] = ()) -> dg.AssetsDefinition:
     """The assets `judged/<dataset>` and `accepted/<dataset>`: judge the slot's newest delivery again, from the vault."""
     dataset = contract.dataset
     slots = slots_of(dataset)
     title = contract.title.get("en", dataset)
     judged = dg.AssetSpec(
         judged_key(dataset),
+        deps=list(sources),
         group_name=JUDGED,
         kinds={"greatexpectations"},
         description=f"{title}: the verdict on what each supplier delivered for each period. Grey: nothing was delivered; "
@@ -114,6 +117,9 @@ def _columns(contract: Contract) -> dict[str, Any]:
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
-def all_delivery_assets(contracts: Sequence[Contract]) -> list[dg.AssetsDefinition]:
-    """The assets of every contract."""
-    return [delivery_assets(contract) for contract in contracts]
+def all_delivery_assets(pack: RegionPack) -> list[dg.AssetsDefinition]:
+    """The assets of every contract; what is pulled for a dataset comes before them."""
+    return [
+        delivery_assets(pack.contracts[dataset], [source_key(s) for s in pack.sources if s.dataset == dataset])
+        for dataset in sorted(pack.contracts)
+    ]

@@ -22,7 +22,7 @@ def source_schedules(pack: RegionPack) -> list[dg.ScheduleDefinition]:
     return [
         dg.ScheduleDefinition(
             name=f"pull_{source.id}",
-            target=dg.AssetSelection.assets(dg.AssetKey([GROUP, source.id])),
+            target=dg.AssetSelection.assets(source_key(source)),
             cron_schedule=source.every,
             execution_timezone=pack.region.zone,
             default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -31,9 +31,14 @@ def source_schedules(pack: RegionPack) -> list[dg.ScheduleDefinition]:
     ]
 
 
+def source_key(source: Source) -> dg.AssetKey:
+    """Asset key of a source."""
+    return dg.AssetKey([GROUP, source.id])
+
+
 def _source_asset(source: Source) -> dg.AssetsDefinition:
     @dg.asset(
-        key=dg.AssetKey([GROUP, source.id]),
+        key=source_key(source),
         group_name=GROUP,
         kinds={source.kind},
         description=f"{source.dataset} of {source.supplier}, from {source.address}",
