@@ -18,6 +18,8 @@ ROWS = (
     "accept_path",
     "memory",
     "small_deliveries",
+    "many_slots",
+    "readers",
 )  # fmt: skip
 
 
