@@ -305,7 +305,7 @@ def _day_complete(rule: Rule, scope: Scope) -> tuple[str, list[str], str | None]
     listed = ", ".join([*by, day])
     bounds = [f"timezone('{zone}', cast({bound} as timestamp))" for bound in ("local_day", "local_day + 1")]
     return (
-        f"select {', '.join(by)}, local_day from (select {listed.replace(day, f'{day} as local_day')}, count(*) as n "
+        f"select {', '.join(by)}, local_day from (select {listed.replace(day, f'{day} as local_day')}, count(distinct {column}) as n "
         f"from typed where ignored is null and {column} is not null group by {listed}) "
         f"where n <> date_diff('minute', {bounds[0]}, {bounds[1]}) // {minutes}"
     ), [*by, day], column  # fmt: skip
