@@ -357,7 +357,8 @@ def test_a_local_time_that_exists_once_is_read_back(
     con: duckdb.DuckDBPyConnection, contract: Contract, fmt: str, moments: list[datetime]
 ) -> None:
     local = [m.replace(second=0, microsecond=0, tzinfo=BERLIN) for m in moments]
-    once = [m for m in local if m.astimezone(UTC).astimezone(BERLIN) == m and m.replace(fold=0).utcoffset() == m.replace(fold=1).utcoffset()]  # fmt: skip
+    exist = [m for m in local if m.astimezone(UTC).astimezone(BERLIN) == m]
+    once = [m for m in exist if m.replace(fold=0).utcoffset() == m.replace(fold=1).utcoffset()]
     if once:
         spec = dialect({"read_at": "at"}, times=[fmt])
         read = converted(con, contract, spec, [{"at": m.strftime(fmt)} for m in once], "epoch(read_at)")
