@@ -673,8 +673,6 @@ def judge(
 
 def main() -> None:
     """Entry point of the command `verbund`."""
-    if not sys.stdout.isatty():
-        out.width = max(out.width, 200)
     app()
 
 

@@ -14,7 +14,8 @@ from rich.table import Table
 
 DONE, REJECTED, WRONG_USE, UNAVAILABLE = 0, 1, 2, 3
 
-out = Console(highlight=False)
+#: Into a file or a pipe lines may be long; only a terminal has an edge.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 err = Console(stderr=True, highlight=False)
 
 #: How a state is told in one word and one sign, so that it can be told without colours.
