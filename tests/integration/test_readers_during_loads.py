@@ -83,7 +83,7 @@ def accepts(settings: Settings, seeded: Event, ready: Event, built: Semaphore) -
 
     desk = Desk(settings)
     for attempt in range(1, ACCEPTS // len(YEARS) + 2):
-        if attempt > 4:
+        if attempt > 2:
             assert built.acquire(timeout=200)
         for period in YEARS:
             content = BytesIO(waste_file(period, attempt))
