@@ -18,6 +18,7 @@ ROWS = (
     "accept_path",
     "memory",
     "small_deliveries",
+    "visible",
     "many_slots",
     "readers",
 )  # fmt: skip

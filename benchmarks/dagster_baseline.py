@@ -44,7 +44,7 @@ def judge_file(config: OneFile) -> None:
         .add_batch_definition_whole_dataframe("all")
         .get_batch({"dataframe": frame})
     )
-    gates = ["gate-1", "gate-2", "gate-3", "gate-4"]
+    gates = ["gate-1-1", "gate-1-2", "gate-1-3", "gate-1-4"]
     suite = gx.ExpectationSuite(
         name="delivery",
         expectations=[

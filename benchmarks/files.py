@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from benchmarks.region import area
+from benchmarks.region import area, gates
 
 #: Quarter hours of 2025 in local time, the hour that repeats in October included.
 QUARTER_HOURS = 35_040
@@ -60,11 +60,12 @@ def small_file(depot: int, year: int, month: int, *, salt: int = 0, rows: int = 
     """A weighing list of a month: four sites, 25 days, three fractions; three of its rows are wrong."""
     lines = ["Annahmestelle;AGS;Datum;Fraktion;Menge;Einheit;geschätzt"]
     for nth in range(rows):
-        site, day, fraction = nth % 4 + 1, nth // 12 + 1, ("woody", "soft", "mixed")[nth // 4 % 3]
+        site, day, fraction = gates(depot)[nth % 4], nth // 12 + 1, ("woody", "soft", "mixed")[nth // 4 % 3]
         amount = (nth * 7919 + depot * 104729 + year * 31 + month * 17 + salt) % 90_000 / 10 + 10
         text = f"{amount:,.1f}".replace(",", " ").replace(".", ",").replace(" ", ".")
         if nth in (17, 150):
             text = "-5,0" if nth == 17 else "viel"
-        place = "gate-9" if nth == 222 else f"gate-{site}"
-        lines.append(f"{place};{area(depot)};{day:02d}.{month:02d}.{year};{fraction};{text};kg;nein")
+        lines.append(
+            f"{'gate-unknown' if nth == 222 else site};{area(depot)};{day:02d}.{month:02d}.{year};{fraction};{text};kg;nein"
+        )
     return ("\r\n".join(lines) + "\r\n").encode("cp1252")

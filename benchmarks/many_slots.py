@@ -97,7 +97,7 @@ def fill(desk: Desk, begin: int, end: int) -> None:
             con.execute(
                 f"""
                 create or replace temp table filled_{nth - start} as select
-                    'gate-' || (i % 4 + 1) as site_id, '{area(supplier)}' as area_code,
+                    'gate-{supplier}-' || (i % 4 + 1) as site_id, '{area(supplier)}' as area_code,
                     date '{slot.period}-01' + cast(i // 12 as integer) as intake_date,
                     ['woody', 'soft', 'mixed'][i // 4 % 3 + 1] as fraction_code,
                     cast(hash(i + {nth}) % 9000 as decimal(18, 6)) as quantity, 'kg' as unit_code, false as is_estimated,

@@ -35,7 +35,7 @@ def write_region(folder: Path, depots: int) -> Path:
         f"  - {{supplier: {METERS}, dataset: {dataset}, dialects: [{dialect}], areas: [], valid_from: 1900-01-01}}"
         for dataset, dialect in ((LOAD_PROFILE, "bench-lastgang"), (LOAD_PROFILE_YEAR, "bench-lastgang-year"))
     ]
-    areas = []
+    areas, sites = [], ["site_id,kind,name,area_code,valid_from,valid_to"]
     for nth in range(1, depots + 1):
         areas.append(f"  - {{area_code: '{area(nth)}', name: Messort {nth}, land: NW, nuts: DEA1A}}")
         suppliers.append(f"  - {{id: {depot(nth)}, name: Bauhof {nth}, role: municipal depot, synthetic: true}}")
@@ -43,11 +43,20 @@ def write_region(folder: Path, depots: int) -> Path:
             f"  - {{supplier: {depot(nth)}, dataset: {SMALL}, dialects: [bench-gruenabfall], "
             f"areas: ['{area(nth)}'], valid_from: 1900-01-01}}"
         )
+        sites += [
+            f"{gate},collection_point,Annahmestelle {gate},{area(nth)},1900-01-01,9999-12-31" for gate in gates(nth)
+        ]
     region = folder / "region.yml"
     region.write_text("\n".join([region.read_text(encoding="utf-8").rstrip(), *areas, ""]), encoding="utf-8")
+    (folder / "sites.csv").write_text("\n".join([*sites, ""]), encoding="utf-8")
     (folder / "suppliers.yml").write_text("\n".join(["suppliers:", *suppliers, ""]), encoding="utf-8")
     (folder / "mandates.yml").write_text("\n".join(["mandates:", *mandates, ""]), encoding="utf-8")
     return folder
+
+
+def gates(nth: int) -> list[str]:
+    """The collection points of a depot."""
+    return [f"gate-{nth}-{gate}" for gate in range(1, 5)]
 
 
 def area(nth: int) -> str:
