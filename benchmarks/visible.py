@@ -7,6 +7,7 @@ after the last receipt the last delivery is recorded. Nothing is started by hand
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -42,7 +43,7 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
             delivery = send(settings, nth)
             told = wait_for(verdict_receipt(settings, delivery))
             recorded = until(lambda: not ledger.unreported(1), 300)
-            seen = until(lambda name=delivery: in_mart(settings, name), 300)
+            seen = until(functools.partial(in_mart, settings, delivery), 300)
             if nth:  # the first waits for the full build of a new home
                 receipt.append(told - began)
                 shown.append(recorded - told)
