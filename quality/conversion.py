@@ -168,7 +168,8 @@ def typed_sql(contract: Contract, dialect: Dialect, layout: Layout, *, two_passe
     """The query of typed rows over the relations `text_rows` (from `Layout.raw_sql`), `code_lookup` and `instants`.
 
     Yields `ROW`, then per field its typed value under its own name and the marks `<field>__invalid` (text that is no
-    number, date, …), `<field>__unknown` (not in the code list), `<field>__restored` (leading zero given back).
+    number, date, …), `<field>__unknown` (not in the code list), `<field>__restored` (leading zero given back); of a
+    timestamp also its local day `<field>__day`, in the zone of the contract's periods.
     With `two_passes` the relation `passes` (from `second_pass_sql`) tells first from second in the hour that repeats.
     """
     selects, joins = [", ".join(f"text_rows.{column.strip()}" for column in ROW.split(","))], list[str]()
@@ -177,16 +178,21 @@ def typed_sql(contract: Contract, dialect: Dialect, layout: Layout, *, two_passe
         raw = f"{f.name}__raw"
         if origin is None:
             selects.append(f"cast(null as {f.physical}) as {f.name}")
+            if f.type == "timestamp":
+                selects.append(f"cast(null as date) as {f.name}__day")
             continue
         if f.code_list or f.format == "ags":
             joins.append(_lookup_join(f, raw))
         typed = _typed(f, origin, dialect, raw)
         if f.type == "timestamp":
+            day = f"i_{f.name}.local_day"
             joins.append(f"left join instants i_{f.name} on i_{f.name}.text = {raw} and i_{f.name}.field = '{f.name}'")
             if two_passes:
                 joins.append(f"left join passes p_{f.name} on p_{f.name}.field = '{f.name}' and p_{f.name}.delivered_row = "
                              f"text_rows.delivered_row and p_{f.name}.pivot_index = text_rows.pivot_index")  # fmt: skip
                 typed = f"{typed} - case when p_{f.name}.is_first then interval 1 hour else interval 0 hour end"
+                day = f"case when p_{f.name}.is_first then {_local_day(contract, typed)} else {day} end"
+            selects.append(f"{day} as {f.name}__day")
         selects.append(f"{typed} as {f.name}")
         if f.type != "string":
             selects.append(f"({raw} is not null and {typed} is null) as {f.name}__invalid")
@@ -205,8 +211,8 @@ def instants_sql(contract: Contract, dialect: Dialect, layout: Layout) -> str:
 
     Time zones are worked out once per distinct text: ten million quarter hours hold a few ten thousand of them.
     Yields `field`, `text`, `instant` TIMESTAMPTZ (the start of the interval), `is_ambiguous` (the local hour that the
-    clock goes through twice in autumn; `instant` is then its second pass). A local time that the clock skips in spring
-    has no instant.
+    clock goes through twice in autumn; `instant` is then its second pass), `local_day` (of `instant`, in the zone of
+    the contract's periods). A local time that the clock skips in spring has no instant.
     """
     parts = []
     for f in contract.fields:
@@ -220,7 +226,18 @@ def instants_sql(contract: Contract, dialect: Dialect, layout: Layout) -> str:
             shift = interval_minutes(origin.spec.interval) if origin.spec.label == "end" and origin.spec.interval else 0
             parts.append(_instants_of(f.name, zone, formats, shift))
     empty = "select '' as field, '' as text, cast(null as timestamptz) as instant, false as is_ambiguous where false"
-    return " union all ".join(parts) or empty
+    return f"select *, {_local_day(contract, 'instant')} as local_day from ({' union all '.join(parts) or empty})"
+
+
+def with_days(contract: Contract, sql: str) -> str:
+    """The same SQL over typed rows, with local days taken from where they were worked out once per distinct text.
+
+    A time zone costs 0.3 µs a row each time it is asked.
+    """
+    for f in contract.fields:
+        if f.type == "timestamp":
+            sql = sql.replace(_local_day(contract, f.name), f"{f.name}__day")
+    return sql
 
 
 def second_pass_sql(contract: Contract, layout: Layout) -> str | None:
@@ -438,6 +455,10 @@ def _plain_number(dialect: Dialect, raw: str) -> str:
     if decimal == ",":
         text = f"replace({text}, ',', '.')"
     return f"case when {' or '.join(guards)} then null else {text} end"
+
+
+def _local_day(contract: Contract, instant: str) -> str:
+    return f"cast(timezone('{contract.period_zone}', {instant}) as date)"
 
 
 def _digits(raw: str) -> str:

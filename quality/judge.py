@@ -221,7 +221,7 @@ class _Judging:
             found.append(Finding("rows.none", "fatal", 0))
             total = self._one("select count(*) from typed")
             return self._done(_rejected(self.task, self.versions, found, total, total))
-        checks = checks_for(self.contract, layout, self._scope())
+        checks = [self._with_days(check) for check in checks_for(self.contract, layout, self._scope())]
         self._judge_rows(checks)
         counts, hits = self._count(checks)
         outcomes = self._ask_great_expectations(checks, hits)
@@ -297,6 +297,12 @@ class _Judging:
             if served[0] != self.task.attempt:
                 return f"(select * {rows})"
             at = f" at (version => {int(served[1]) - 1})"
+
+    def _with_days(self, check: Check) -> Check:
+        """The same check, which takes local days from `typed`; what Great Expectations is asked stays as it is."""
+        groups, missing = (sql and conversion.with_days(self.contract, sql) for sql in (check.groups, check.missing))
+        group_by = [conversion.with_days(self.contract, expression) for expression in check.group_by]
+        return replace(check, groups=groups, missing=missing, group_by=group_by)
 
     def _judge_rows(self, checks: Sequence[Check]) -> None:
         """Make `spotted`, the rows that broke a rule, and `judged`, all rows with what is known of them.
