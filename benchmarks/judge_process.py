@@ -49,7 +49,7 @@ def verdict_receipt(settings: Settings, delivery: str) -> Path:
     return settings.paths.receipts(supplier) / f"{receipt_stem(delivery)}.json"
 
 
-def wait_for(path: Path, seconds: float = 120.0) -> float:
+def wait_for(path: Path, seconds: float = 60.0) -> float:
     """Wait until a file is there and return the time; looked at every 5 ms."""
     until = time.monotonic() + seconds
     while not path.exists():

@@ -45,7 +45,18 @@ class AcceptedLake:
     def __init__(self, settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
         self.settings, self.connection = settings, connection
         self._tables: dict[str, tuple[tuple[str, str], ...]] = {}
-        lake.attach(connection, settings, "accepted")
+        self._attach()
+
+    def _attach(self) -> None:
+        """Attach the catalog; one process makes it, the others wait, or they would find each other's lock."""
+        if self.settings.paths.accepted_catalog.exists():
+            try:
+                return lake.attach(self.connection, self.settings, "accepted")
+            except lake.LakeUnavailable:
+                # it may be half made; whoever makes it holds the lock
+                pass
+        with lake.writing(self.settings, "accepted"):
+            return lake.attach(self.connection, self.settings, "accepted")
 
     def ensure(self, tables: Mapping[str, Columns]) -> None:
         """Make the tables that do not exist yet, and add columns that are new; nothing is ever dropped."""
