@@ -24,10 +24,9 @@ from string import Template
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.tokens import (
+from yaml.tokens import (
     AliasToken,
     BlockEndToken,
     BlockMappingStartToken,
@@ -278,7 +277,7 @@ def import_pack(file: Path, to: Path | None, regions: Path) -> Imported:
             pack = load_pack(folder, contracts_dir(), code_lists_dir())
         except Misconfigured as error:
             raise Misconfigured([_placed(problem, folder, file) for problem in error.problems]) from None
-        except (YAMLError, csv.Error, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (yaml.YAMLError, csv.Error, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
             # whatever reading makes of files that no person wrote
             raise UnsafePack("files that can be read", f"{type(error).__name__}: {error}") from error
         if pack.region.id != manifest.region:
@@ -367,14 +366,14 @@ def _refuse_bombs(place: str, content: bytes) -> None:
     """Aliases of a few lines can stand for gigabytes, and the time for nested brackets grows with the square of their depth."""
     depth = 0
     try:
-        for token in YAML(typ="safe", pure=True).scan(content.decode("utf-8")):
+        for token in yaml.scan(content.decode("utf-8"), yaml.CSafeLoader):
             line = token.start_mark.line + 1
             if isinstance(token, AliasToken):
                 raise UnsafePack("YAML without aliases", f"an alias at {place}:{line}")
             depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
             if depth > MAX_DEPTH:
                 raise UnsafePack(f"YAML of at most {MAX_DEPTH} levels", f"more at {place}:{line}")
-    except (YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         if isinstance(error, Refused):
             raise
         # what is no YAML gets its file and line from the check of the whole

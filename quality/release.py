@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import yaml
 from filelock import FileLock
-from ruamel.yaml import YAML
 
 from quality import foundation
 from quality.codelists import load_code_lists
@@ -299,7 +299,7 @@ def _models() -> dict[str, _Model]:
     """Descriptions and tested keys, as the dbt project states them; the lake carries no comments where dbt wrote none."""
     models: dict[str, _Model] = {}
     for file in sorted((foundation.project_dir() / "models").rglob("*.yml")):
-        for told in (YAML(typ="safe").load(file.read_text(encoding="utf-8")) or {}).get("models", ()):
+        for told in (yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader) or {}).get("models", ()):
             tests = [
                 test["one_row_per"]
                 for test in told.get("data_tests", ())

@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 from importlinter.cli import lint_imports
-from ruamel.yaml import YAML
 
 from quality.desk import contracts_dir
 from quality.lint import lint
@@ -31,7 +31,9 @@ def datasets() -> set[str]:
 
 def suppliers() -> set[str]:
     packs = ROOT.glob("regions/*/suppliers.yml")
-    return {supplier["id"] for pack in packs for supplier in YAML(typ="safe").load(pack)["suppliers"]}
+    return {
+        supplier["id"] for pack in packs for supplier in yaml.safe_load(pack.read_text(encoding="utf-8"))["suppliers"]
+    }
 
 
 def python_files() -> list[Path]:
