@@ -39,8 +39,6 @@ from storage.vault import Vault
 
 log = logging.getLogger("verbund.desk")
 
-log = logging.getLogger("verbund.desk")
-
 INBOX = "inbox"
 #: The rule of a file whose reading ended the process; see `quality.judging`.
 KILLED = "file.killed_the_reader"

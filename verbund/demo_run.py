@@ -50,12 +50,18 @@ def run_demo(settings: Settings, *, as_json: bool = False) -> None:
         built = foundation.build(settings)
     with progress("freezing a release", quiet=as_json):
         made = releasing.release(settings, note="demo of the bergisch region, synthetic figures")
+    with progress("telling Dagster", quiet=as_json):
+        # imported here: Dagster takes seconds, and a home that is refused needs none of it
+        from orchestration.reporter import report_all
+
+        told = report_all(settings)
     views = desk.ledger.deliveries()
     if as_json:
         say_json(
             {
                 "home": str(settings.home),
                 "sent": sent,
+                "told_to_dagster": told,
                 "deliveries": [summary_of(view) for view in views],
                 "states": dict(Counter(view.state for view in views)),
                 "build": {"models": len(built.models), "tests": len(built.tests), "seconds": built.seconds},
