@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -74,6 +75,7 @@ class Desk:
         self.ledger.migrate()
         self.vault = Vault(LocalStore(self.home.vault, read_only=True))
         self.inboxes = LocalStore(self.home.inboxes)
+        self._acknowledged: dict[str, datetime] = {}
         self._pack: RegionPack | None = None
         self._pack_stamp: tuple[tuple[str, int], ...] = ()
 
@@ -150,6 +152,7 @@ class Desk:
         )  # fmt: skip
         reached("ledger.received")
         self._acknowledge(delivery)
+        self._note_receipts()
         return delivery
 
     def declare_nothing(self, supplier: str, dataset: str, period: str, *, who: str, reason: str) -> Delivery:
@@ -172,6 +175,7 @@ class Desk:
             nothing_to_report=True, reason=reason, synthetic=self._is_synthetic(supplier, None),
         )  # fmt: skip
         self._acknowledge(delivery)
+        self._note_receipts()
         return delivery
 
     def sweep_inboxes(self) -> int:
@@ -181,8 +185,16 @@ class Desk:
             How many files were taken in or answered.
         """
         taken = 0
-        for arrival in self.ledger.unsettled():
-            taken += self._settle(arrival)
+        try:
+            for arrival in self.ledger.unsettled():
+                taken += self._settle(arrival)
+            taken += self._take_new_files()
+        finally:
+            self._note_receipts()
+        return taken
+
+    def _take_new_files(self) -> int:
+        taken = 0
         for supplier in sorted(self.pack.suppliers):
             folder = self.home.inbox(supplier)
             if not folder.is_dir():
@@ -260,6 +272,12 @@ class Desk:
         }
         files = write_arrival(document, self.home.receipts(delivery.supplier))
         self._lay_beside(delivery.origin, delivery.supplier, files)
+        self._acknowledged[delivery.delivery_id] = clock.now()
+
+    def _note_receipts(self) -> None:
+        """Tell the ledger when the receipts of arrival were there: one commit for a whole sweep, each costs a sync."""
+        self.ledger.acknowledge(self._acknowledged, self.who)
+        self._acknowledged = {}
 
     def _known(self, supplier: str, dataset: str, period: str) -> None:
         pack = self.pack
@@ -491,6 +509,7 @@ class Desk:
                 written += self._write_if_missing(delivery)
             except Exception:
                 log.exception("the receipt of %s cannot be written", delivery.delivery_id)
+        self._note_receipts()
         return written
 
     def _write_if_missing(self, delivery: DeliveryView) -> int:

@@ -32,7 +32,8 @@ _SLOTS: dict[str, Any] = {
 _DELIVERIES: dict[str, Any] = {
     "delivery_id": pl.String, "supplier_id": pl.String, "dataset": pl.String, "period": pl.String, "attempt": pl.Int32,
     "state": pl.String, "first_verdict": pl.String, "file_name": pl.String, "sha256": pl.String,
-    "received_at": pl.Datetime("us", "UTC"), "judged_at": pl.Datetime("us", "UTC"),
+    "received_at": pl.Datetime("us", "UTC"), "acknowledged_at": pl.Datetime("us", "UTC"),
+    "judged_at": pl.Datetime("us", "UTC"), "first_judged_at": pl.Datetime("us", "UTC"),
     "delivered": pl.Int64, "accepted": pl.Int64, "accepted_with_warning": pl.Int64,
     "quarantined": pl.Int64, "ignored_by_rule": pl.Int64,
 }  # fmt: skip
@@ -85,11 +86,11 @@ def _slots(desk: Desk, pack: RegionPack, views: Sequence[DeliveryView], now: dat
 def _slot(slot: Slot, due: date, state: SlotState, views: Sequence[DeliveryView], is_owed: bool) -> tuple[Any, ...]:
     period = read_period(slot.period)
     counted = [v for v in sorted(views, key=lambda v: v.attempt) if v.duplicate_of is None]
-    accepted = [v.judged_at for v in counted if v.verdict_state in SERVED and v.judged_at]
+    accepted = [v.first_accepted_at for v in counted if v.verdict_state in SERVED and v.first_accepted_at]
     served = next((v for v in views if v.delivery_id == state.served), None)
     return (
         slot.supplier, slot.dataset, slot.period, period.start, period.end, due,
-        _told(state, counted), state.attempts, counted[0].verdict_state if counted else None,
+        _told(state, counted), state.attempts, counted[0].first_verdict_state if counted else None,
         counted[-1].received_at if counted else None, counted[-1].judged_at if counted else None,
         counted[0].received_at if counted else None, min(accepted, default=None),
         state.served, served.attempt if served else None, state.stale_since, is_owed,
@@ -109,8 +110,8 @@ def _delivery(v: DeliveryView) -> tuple[Any, ...]:
     rows = v.rows or {}
     counts = [rows.get(n) for n in ("delivered", "accepted", "accepted_with_warning", "quarantined", "ignored_by_rule")]
     return (
-        v.delivery_id, v.supplier, v.dataset, v.period, v.attempt, v.state, v.verdict_state, v.file_name, v.sha256,
-        v.received_at, v.judged_at, *counts,
+        v.delivery_id, v.supplier, v.dataset, v.period, v.attempt, v.state, v.first_verdict_state, v.file_name, v.sha256,
+        v.received_at, v.acknowledged_at, v.judged_at, v.first_judged_at, *counts,
     )  # fmt: skip
 
 

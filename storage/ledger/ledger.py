@@ -10,7 +10,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 
@@ -198,6 +198,19 @@ class Ledger:
             if arrival_id is not None:
                 _settle(c, arrival_id, delivery_id=delivery.delivery_id)
         return delivery
+
+    def acknowledge(self, at: Mapping[str, datetime], who: str) -> None:
+        """Note when receipt 1 of deliveries was there to be read; only what was told first counts."""
+        if not at:
+            return
+        with self._write() as c:
+            _append(
+                c,
+                [
+                    _event("acknowledged", parse_delivery_id(delivery).slot, delivery, who, at=moment)
+                    for delivery, moment in at.items()
+                ],
+            )
 
     def waiting(self, judge: str, shard: tuple[int, int] = (0, 1), limit: int = 200) -> list[Delivery]:
         """What is to be judged next: suppliers in turn, each one's oldest first, of a slot only the oldest attempt.
@@ -578,27 +591,41 @@ def _begins(events: list[Event]) -> int:
 
 
 def _views(c: sa.Connection, wanted: Mapping[str, str]) -> list[DeliveryView]:
-    """Three questions whatever the number of deliveries: what came in, what happened, what was said last."""
+    """Three questions whatever the number of deliveries: what came in, what happened, what was said."""
     d, v = t.deliveries.c, t.verdicts.c
     rows = c.execute(sa.select(t.deliveries).where(_equal(d, wanted)).order_by(d.received_at, d.delivery_id)).all()
-    states = states_of(_history(c, _equal(t.events.c, wanted)))
-    last = sa.select(sa.func.max(v.id)).group_by(v.delivery_id)
+    events = _history(c, _equal(t.events.c, wanted))
+    states = states_of(events)
+    acknowledged: dict[str, datetime] = {}
+    for event in events:
+        if event.kind == "acknowledged" and event.delivery_id is not None:
+            acknowledged.setdefault(event.delivery_id, event.at)
+    said = sa.select(*(column for column in v if column.name not in ("id", "body", "replay"))).order_by(v.id)
     if "delivery_id" in wanted:
-        last = last.where(v.delivery_id == wanted["delivery_id"])
+        said = said.where(v.delivery_id == wanted["delivery_id"])
     elif wanted:
-        last = last.where(v.delivery_id.in_(sa.select(d.delivery_id).where(_equal(d, wanted))))
-    columns = [column for column in v if column.name not in ("id", "body", "replay")]
-    verdicts = {row.delivery_id: row for row in c.execute(sa.select(*columns).where(v.id.in_(last)))}
-    return [_view(row, states[row.delivery_id], verdicts.get(row.delivery_id)) for row in rows]
+        said = said.where(v.delivery_id.in_(sa.select(d.delivery_id).where(_equal(d, wanted))))
+    verdicts: dict[str, list[sa.Row[Any]]] = {}
+    for row in c.execute(said):
+        verdicts.setdefault(row.delivery_id, []).append(row)
+    return [
+        _view(row, states[row.delivery_id], verdicts.get(row.delivery_id, ()), acknowledged.get(row.delivery_id))
+        for row in rows
+    ]
 
 
-def _view(row: sa.Row[Any], state: DeliveryState, verdict: sa.Row[Any] | None) -> DeliveryView:
+def _view(
+    row: sa.Row[Any], state: DeliveryState, verdicts: Sequence[sa.Row[Any]], acknowledged_at: datetime | None
+) -> DeliveryView:
     # by position: naming fifteen columns for each of 10,000 rows was a third of the time
     values: list[Any] = [*row, state]
-    if verdict is not None:
-        rows = {name: verdict._mapping[name] for name in ROW_COUNTS}
-        values += [verdict.state, verdict.judged_at, rows]
-        values += [verdict.contract_version, verdict.dialect_version, verdict.mapping_version]
+    if not verdicts:
+        return replace(DeliveryView(*values), acknowledged_at=acknowledged_at)
+    first, last = verdicts[0], verdicts[-1]
+    rows = {name: last._mapping[name] for name in ROW_COUNTS}
+    values += [last.state, last.judged_at, rows]
+    values += [last.contract_version, last.dialect_version, last.mapping_version, acknowledged_at]
+    values += [first.state, first.judged_at, next((one.judged_at for one in verdicts if one.state in SERVED), None)]
     return DeliveryView(*values)
 
 

@@ -68,6 +68,13 @@ class DeliveryView(Delivery):
     contract_version: str | None = None
     dialect_version: str | None = None
     mapping_version: str | None = None
+    acknowledged_at: datetime | None = None
+    """When receipt 1 was there to be read; None where nobody noted it."""
+    first_verdict_state: VerdictState | None = None
+    """What the first verdict said; a replay changes `verdict_state`, never this one."""
+    first_judged_at: datetime | None = None
+    first_accepted_at: datetime | None = None
+    """When a verdict that lets rows (or a "nothing to report") in was first given."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from typing import Any, Literal, cast, get_args
 
 from storage.paths import parse_delivery_id
 
-Kind = Literal["received", "duplicate", "judging", "deferred", "judged", "superseded", "withdrawn", "overdue"]
+Kind = Literal[
+    "received", "acknowledged", "duplicate", "judging", "deferred", "judged", "superseded", "withdrawn", "overdue"
+]
 
 VerdictState = Literal["accepted", "accepted_with_warnings", "partly_accepted", "rejected", "nothing_to_report"]
 
@@ -62,6 +64,7 @@ class Event:
     """One thing that happened, as written in the ledger; `id` grows in the order of happening.
 
     `facts` by kind: received `{attempt, sha256, size, file_name, origin, nothing_to_report, synthetic}`,
+    acknowledged (receipt 1 lies there, at this time) `{}`,
     duplicate `{of}`, judging `{begins}`, judged `{state, rows, replay, contract, dialect, mappings}`,
     superseded `{by}`, withdrawn `{was}`, overdue `{due}` (ISO). Only `overdue` belongs to a slot without a delivery.
     """
@@ -170,6 +173,8 @@ def _after(state: DeliveryState, event: Event, nothing_to_report: bool) -> Deliv
     if state == "duplicate":
         return state
     match cast(Kind, event.kind):
+        case "acknowledged":
+            return state
         case "duplicate":
             return "duplicate"
         case "judging":

@@ -174,7 +174,10 @@ def region() -> Tables:
                 "supplier_id": s["supplier_id"], "dataset": s["dataset"], "period": s["period"],
                 "state": s["state"] if n == s["attempts"] else "superseded", "first_verdict": s["first_state"],
                 "received_at": s["first_received_at"] + timedelta(days=n),
-                "judged_at": s["first_received_at"] + timedelta(days=n, seconds=2),
+                "acknowledged_at": None if s["supplier_id"].startswith("south") else s["first_received_at"] + timedelta(days=n, milliseconds=250),
+                "first_judged_at": s["first_received_at"] + timedelta(days=n, seconds=2),
+                # judged again by a changed rule
+                "judged_at": s["first_received_at"] + timedelta(days=n + 90),
             }
             for s in slots for n in range(1, s["attempts"] + 1)
         ],
@@ -375,6 +378,9 @@ def test_supply_is_told_for_every_slot_also_never_delivered_ones(settings: Setti
     assert figures["K-42", "trio", "2025-01"]["value"] == Decimal("0.5")
     assert figures["K-43", "trio", "2025-01"]["value"] == Decimal("0.5")
     assert figures["K-44", "trio", "2025-01"]["value"] == 2
+    assert figures["K-44-receipt-p50", NORTH, "2025-01"]["value"] == Decimal("0.25")
+    assert figures["K-44-receipt-p95", SOUTH, "2025-01"]["missing_reason"] == "not_recorded"
+    assert figures["K-44-receipt-p50", EAST, "2025-01"]["missing_reason"] == "no_delivery"
     assert figures["K-44-correction-p50", NORTH, "2025-01"]["value"] == 86_398
     assert figures["K-44-correction-p50", SOUTH, "2025-01"]["missing_reason"] == "no_correction"
     assert figures["K-40", EAST, "2025-01"]["value"] == 0

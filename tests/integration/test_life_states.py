@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -92,8 +93,8 @@ def test_a_correction_replaces_its_slot_and_says_what_changed(bench: TestBench) 
     }  # fmt: skip
     told = [(e.delivery_id, e.kind) for e in bench.desk.ledger.history(str(SLOT))]
     assert told == [
-        (first, "received"), (first, "judging"), (first, "judged"),
-        (second, "received"), (second, "judging"), (second, "judged"), (first, "superseded"),
+        (first, "received"), (first, "acknowledged"), (first, "judging"), (first, "judged"),
+        (second, "received"), (second, "acknowledged"), (second, "judging"), (second, "judged"), (first, "superseded"),
     ]  # fmt: skip
     # the version before stays readable in history, and its bytes in the vault
     earlier = (
@@ -266,6 +267,18 @@ def test_an_overdue_slot_is_told_once_and_ends_with_its_delivery(bench: TestBenc
     assert bench.desk.ledger.slot(SLOT).state == "accepted"
 
 
+def test_a_sweep_notes_when_each_receipt_of_arrival_was_there(bench: TestBench) -> None:
+    for year in ("2022", "2023"):
+        file = bench.desk.home.inbox(WORKS) / "waste_balance" / year / "balance.csv"
+        file.parent.mkdir(parents=True)
+        file.write_text(balance("1", year=year))
+        os.utime(file, (0, 0))
+    assert bench.desk.sweep_inboxes() == 2
+    views = bench.desk.ledger.deliveries()
+    assert len(views) == 2
+    assert all(view.acknowledged_at and view.acknowledged_at >= view.received_at for view in views)
+
+
 def test_a_check_gives_the_verdict_of_a_delivery_and_stores_nothing(bench: TestBench) -> None:
     file = bench.file(balance("1", "x", "2"))
     document = bench.desk.check(file, WORKS, "waste_balance", "2024")
@@ -314,6 +327,11 @@ def test_a_replay_says_what_would_change_before_it_does_it(tmp_path: Path) -> No
     assert states(bench) == ["accepted"]
     assert [row[1] for row in served(bench)] == ["200301", "200307", "200201"]
     assert bench.rows("select count(*) from accepted.quarantine") == [(0,)]
+    publish_supply(bench.desk)
+    told = "select first_verdict, state, first_judged_at < judged_at, acknowledged_at >= received_at, acknowledged_at < first_judged_at"
+    assert bench.rows(f"{told} from accepted.supply_deliveries") == [("partly_accepted", "accepted", True, True, True)]
+    slots = "select first_state, state, first_accepted_at < judged_at from accepted.supply_slots where attempts > 0"
+    assert bench.rows(slots) == [("partly_accepted", "accepted", True)]
     assert candidates(bench.desk) == []
     assert done.versions_before["mappings"] != done.versions_after["mappings"]
     bench.close()

@@ -35,7 +35,8 @@ PLATFORM: dict[str, dict[str, str]] = {
     "supply_deliveries": {
         "delivery_id": "varchar", "supplier_id": "varchar", "dataset": "varchar", "period": "varchar",
         "attempt": "integer", "state": "varchar", "first_verdict": "varchar", "file_name": "varchar",
-        "sha256": "varchar", "received_at": "timestamptz", "judged_at": "timestamptz", "delivered": "bigint",
+        "sha256": "varchar", "received_at": "timestamptz", "acknowledged_at": "timestamptz",
+        "judged_at": "timestamptz", "first_judged_at": "timestamptz", "delivered": "bigint",
         "accepted": "bigint", "accepted_with_warning": "bigint", "quarantined": "bigint", "ignored_by_rule": "bigint",
     },
     "supply_findings": {"delivery_id": "varchar", "rule": "varchar", "severity": "varchar", "rows": "bigint"},

@@ -115,7 +115,8 @@ def test_rows_are_read_in_the_order_of_the_fields() -> None:
     assert [column.name for column in t.deliveries.c] == [field.name for field in fields(Delivery)]
     added = [field.name for field in fields(DeliveryView)][len(t.deliveries.c) :]
     versions = ["contract_version", "dialect_version", "mapping_version"]
-    assert added == ["state", "verdict_state", "judged_at", "rows", *versions]
+    firsts = ["acknowledged_at", "first_verdict_state", "first_judged_at", "first_accepted_at"]
+    assert added == ["state", "verdict_state", "judged_at", "rows", *versions, *firsts]
     assert [column.name for column in t.events.c] == [field.name for field in fields(Event)]
 
 
@@ -434,6 +435,28 @@ def test_a_replay_changes_the_verdict_and_keeps_the_earlier_one(ledger: Ledger) 
     assert ledger.verdict(delivery.delivery_id) == {"second": 2}
     judged = [e.facts for e in ledger.history(delivery.delivery_id) if e.kind == "judged"]
     assert [(facts["state"], facts["replay"]) for facts in judged] == [("rejected", False), ("accepted", True)]
+
+
+def test_a_replay_leaves_the_first_verdict_and_its_time(ledger: Ledger) -> None:
+    delivery = receive(ledger)
+    judge(ledger, delivery, "rejected")
+    for hours, state in ((1, "partly_accepted"), (2, "accepted")):
+        judge(ledger, delivery, state, replay=True, judged_at=MORNING + timedelta(hours=hours))
+    view = ledger.delivery(delivery.delivery_id)
+    assert (view.verdict_state, view.judged_at) == ("accepted", MORNING + timedelta(hours=2))
+    assert (view.first_verdict_state, view.first_judged_at) == ("rejected", MORNING)
+    assert view.first_accepted_at == MORNING + timedelta(hours=1)
+
+
+def test_the_receipt_of_arrival_is_dated_by_the_first_time_it_was_told(ledger: Ledger) -> None:
+    one, two = receive(ledger), receive(ledger)
+    ledger.acknowledge({one.delivery_id: MORNING}, "judge-0")
+    ledger.acknowledge({one.delivery_id: MORNING + timedelta(hours=1)}, "judge-0")
+    ledger.acknowledge({}, "judge-0")
+    assert {d.delivery_id: d.acknowledged_at for d in ledger.deliveries()} == {
+        one.delivery_id: MORNING,
+        two.delivery_id: None,
+    }
 
 
 def test_a_replay_of_a_superseded_attempt_leaves_it_superseded(ledger: Ledger) -> None:

@@ -55,6 +55,8 @@ NOTHING = ("received", {"nothing_to_report": True})
         (["received", "accepted", "judging", "deferred"], "accepted"),
         (["received", "accepted", "superseded", "accepted", "superseded"], "superseded"),
         (["received", "accepted", "rejected"], "rejected"),
+        (["received", "judging", "acknowledged"], "judging"),
+        (["received", "accepted", "acknowledged"], "accepted"),
         (["received", "duplicate"], "duplicate"),
         (["received", "duplicate", "judging", "accepted"], "duplicate"),
         (["received", "duplicate", "withdrawn"], "withdrawn"),

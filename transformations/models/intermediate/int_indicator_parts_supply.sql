@@ -85,9 +85,11 @@ deliveries as (
         in_periods.region_id,
         in_periods.area,
         in_periods.due_period,
-        {{ seconds_between('deliveries.received_at', 'deliveries.judged_at') }} as verdict_seconds,
+        {{ seconds_between('deliveries.received_at', 'deliveries.acknowledged_at') }} as receipt_seconds,
+        -- a verdict given again after a rule changed says nothing about how long anybody waited
+        {{ seconds_between('deliveries.received_at', 'deliveries.first_judged_at') }} as verdict_seconds,
         {{ seconds_between(
-            'deliveries.judged_at',
+            'deliveries.first_judged_at',
             'lead(deliveries.received_at) over ('
             ~ 'partition by in_periods.region_id, in_periods.area, in_periods.due_period,'
             ~ ' deliveries.supplier_id, deliveries.dataset, deliveries.period'
@@ -108,6 +110,10 @@ times as (
         region_id,
         area,
         due_period,
+        cast(count(*) as bigint) as received,
+        cast(count(receipt_seconds) as bigint) as receipts,
+        percentile_cont(0.5) within group (order by receipt_seconds) as receipt_p50,
+        percentile_cont(0.95) within group (order by receipt_seconds) as receipt_p95,
         cast(count(verdict_seconds) as bigint) as verdicts,
         percentile_cont(0.5) within group (order by verdict_seconds) as verdict_p50,
         percentile_cont(0.95) within group (order by verdict_seconds) as verdict_p95,
@@ -127,11 +133,14 @@ times as (
     ('K-43', 'corrections', 'delivered', 'no_delivery'),
     ('K-43-age', 'corrected_days', 'corrected', 'no_correction'),
 ] %}
+{% set no_receipt = "case when times.received > 0 then 'not_recorded' else 'no_delivery' end" %}
 {% set quantiles = [
-    ('K-44', 'verdict_p50', 'verdicts', 'no_delivery'),
-    ('K-44-verdict-p95', 'verdict_p95', 'verdicts', 'no_delivery'),
-    ('K-44-correction-p50', 'correction_p50', 'corrections', 'no_correction'),
-    ('K-44-correction-p95', 'correction_p95', 'corrections', 'no_correction'),
+    ('K-44', 'verdict_p50', 'verdicts', "'no_delivery'"),
+    ('K-44-verdict-p95', 'verdict_p95', 'verdicts', "'no_delivery'"),
+    ('K-44-receipt-p50', 'receipt_p50', 'receipts', no_receipt),
+    ('K-44-receipt-p95', 'receipt_p95', 'receipts', no_receipt),
+    ('K-44-correction-p50', 'correction_p50', 'corrections', "'no_correction'"),
+    ('K-44-correction-p95', 'correction_p95', 'corrections', "'no_correction'"),
 ] %}
 parts as (
     {% for indicator, numerator, denominator, reason in ratios %}
@@ -156,7 +165,7 @@ parts as (
         cast(round(times.{{ quantile }}, 6) as decimal(28, 6)) as stated_value,
         cast(null as decimal(38, 6)) as numerator,
         cast(coalesce(times.{{ number }}, 0) as decimal(38, 6)) as denominator,
-        case when coalesce(times.{{ number }}, 0) = 0 then '{{ reason }}' end as missing_reason
+        case when coalesce(times.{{ number }}, 0) = 0 then {{ reason }} end as missing_reason
     from counted
     left join times
         on
@@ -164,20 +173,6 @@ parts as (
             and counted.area = times.area
             and counted.due_period = times.due_period
     {{ "union all" if not loop.last }}
-    {% endfor %}
-    {% for indicator in ['K-44-receipt-p50', 'K-44-receipt-p95'] %}
-    union all
-    select
-        '{{ indicator }}' as indicator,
-        region_id,
-        area,
-        due_period as period,
-        cast(null as decimal(28, 6)) as stated_value,
-        cast(null as decimal(38, 6)) as numerator,
-        cast(null as decimal(38, 6)) as denominator,
-        -- the moment of the first receipt is not handed over by the ledger
-        'not_recorded' as missing_reason
-    from counted
     {% endfor %}
 )
 
