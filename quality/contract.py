@@ -28,6 +28,8 @@ PHYSICAL: dict[str, str] = {
     "timestamp": "timestamptz",
     "boolean": "boolean",
 }
+#: Rules a contract may add: a row's broken rules are the bits of one number, 126 of them, less those of the platform.
+MOST_RULES = 116
 SEVERITIES = ("fatal", "error", "warning", "info")
 
 
@@ -160,6 +162,9 @@ def load_contract(path: Path) -> Contract:
         for column in _columns_of(rule):
             expect(column in names, where, f"a field of {dataset} ({', '.join(names)})", column)
         rules.append(rule)
+    count = len(schema.get("quality") or [])
+    expect(count <= MOST_RULES, ["schema", 0, "quality"],
+           f"at most {MOST_RULES} rules; values that belong together fit one rule, or make two datasets of it", count)  # fmt: skip
     ids = [rule.id for rule in rules]
     for index, rule in enumerate(rules):
         expect(ids.count(rule.id) == 1, ["schema", 0, "quality", index], "a rule id used once", rule.id)

@@ -331,13 +331,15 @@ class _Judging:
             flags.append(f"coalesce(b{check.number}.hit, false) as bad_{check.number}")
         flagged = f"select typed.*{''.join(f', {flag}' for flag in flags)} from typed {' '.join(joins)}"
         bits = " | ".join(f"(case when {c.predicate} then {1 << i} else 0 end)" for i, c in enumerate(checks)) or "0"
+        # the wider mask only where it is needed: DuckDB works in two halves on it
+        mask = "bigint" if len(checks) <= 62 else "hugeint"
         anything = " or ".join(f"({c.predicate})" for c in checks) or "false"
         errors, warnings = (_mask(checks, *kinds) for kinds in (("fatal", "error"), ("warning",)))
         state = (
             f"case when broken & {errors} <> 0 then 'quarantined' "
             f"when broken & {warnings} <> 0 then 'accepted_with_warning' else 'accepted' end"
         )
-        spotted = f"select *, cast({bits} as bigint) as broken from ({flagged}) where ignored is null and ({anything})"
+        spotted = f"select *, cast({bits} as {mask}) as broken from ({flagged}) where ignored is null and ({anything})"
         self._keep("spotted", f"select *, {state} as row_state from ({spotted})", in_memory=True)
         told = {
             **dict.fromkeys((flag.rsplit(" ", 1)[1] for flag in flags), "false"),

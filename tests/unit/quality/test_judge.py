@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quality.contract import MOST_RULES, load_contract
+from quality.desk import load_region
 from quality.judge import Judged
-from tests.support.bench import GOOD, HEIRS, SOLINGEN, THIRD, WORKS, WUPPERTAL, TestBench, found, written
+from quality.lint import lint
+from quality.rules import PLATFORM_RULES
+from quality.sources import Misconfigured
+from storage.settings import Settings
+from tests.support.bench import GOOD, HEIRS, PLAIN, SOLINGEN, THIRD, WORKS, WUPPERTAL, TestBench, found, written
 
 pytestmark = pytest.mark.slow
 WASTE = GOOD["waste_balance"][1]
@@ -43,6 +50,53 @@ def reconciles(bench: TestBench, judged: Judged) -> None:
     if judged.verdict.state == "rejected":
         assert any(finding.severity == "fatal" for finding in judged.verdict.findings)
         assert rows.accepted == rows.accepted_with_warning == 0
+
+
+# --- as many rules as a contract may have ---
+
+
+def with_rules(region: Path, count: int) -> Path:
+    """Fill a contract up to so many rules; every one but the last holds for any row. Gives the contract's file."""
+    contract = region / "contracts" / "all_kinds.odcs.yml"
+    more = count - contract.read_text().count("- {id: ")
+    with contract.open("a") as file:
+        for number in range(more):
+            condition = "amount = 7" if number == more - 1 else f"amount = {1000 + number}"
+            file.write(
+                f"      - {{id: never_{number + 1}_of_{more}, type: custom, engine: greatExpectations, severity: error, "
+                "description: not this one, implementation: {type: unexpected_rows, "
+                f'kwargs: {{condition: "{condition}", columns: [amount]}}}}}}\n'
+            )
+    return contract
+
+
+def test_the_last_of_as_many_rules_as_are_allowed_finds_its_rows(tmp_path: Path) -> None:
+    region = Path(shutil.copytree(PLAIN, tmp_path / "pack"))
+    with_rules(region, MOST_RULES)
+    assert MOST_RULES + len(PLATFORM_RULES) == 126, "hugeint has 127 bits that are no sign"
+    made = TestBench(tmp_path / "home", region)
+    last = made.desk.pack.contracts["all_kinds"].rules[-1].id
+    good = GOOD["all_kinds"][1]
+    rows = [good, good | {"item_id": "b", "amount": "7"}, good | {"item_id": "c", "high": "99", "amount": "7"}]
+    with made.judged(written(rows), "all_kinds", "2025-03") as judged:
+        assert judged.verdict.rows.quarantined == 2
+        assert [o.rows for o in judged.verdict.outcomes if o.rule == last] == [2]
+        held = made.rows(f"select rules from {judged.quarantined} order by delivered_line")
+        assert held == [(last,), (f"high_above_zero_below_ten,{last}",)]
+    made.close()
+
+
+def test_one_rule_more_is_refused_with_its_place_and_what_to_do(tmp_path: Path) -> None:
+    region = Path(shutil.copytree(PLAIN, tmp_path / "pack"))
+    contract = with_rules(region, MOST_RULES + 1)
+    for refuse in (lambda: load_contract(contract), lambda: load_region(Settings(region=str(region)))):
+        with pytest.raises(Misconfigured) as refused:
+            refuse()
+        (problem,) = refused.value.problems
+        assert (problem.file, problem.found) == (contract, str(MOST_RULES + 1))
+        assert "at most 116 rules" in problem.expected
+        assert contract.read_text().splitlines()[problem.line - 1].strip() == "quality:"
+    assert any("at most 116 rules" in told for told in lint(contract).problems)
 
 
 # --- the state follows from the rows ---
