@@ -22,7 +22,7 @@ from great_expectations.core.expectation_validation_result import ExpectationVal
 from great_expectations.core.metric_domain_types import MetricDomainTypes
 from great_expectations.core.metric_function_types import MetricPartialFunctionTypes
 from great_expectations.core.result_format import ResultFormat
-from great_expectations.exceptions.exceptions import GreatExpectationsError, MetricResolutionError
+from great_expectations.exceptions.exceptions import MetricResolutionError
 from great_expectations.execution_engine.execution_engine import MetricComputationConfiguration as Aggregated
 from great_expectations.execution_engine.sqlalchemy_batch_data import SqlAlchemyBatchData
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
@@ -118,10 +118,10 @@ class Engine(SqlAlchemyExecutionEngine):
             same_rows.setdefault(repr(sorted(rows.items())), []).append(one)
         found: dict[Any, Any] = {}
         for metrics in same_rows.values():
-            statement = self._statement(metrics)
             try:
-                values = self._run(statement).fetchone() or ()
-            except duckdb.Error as error:
+                values = self._run(self._statement(metrics)).fetchone() or ()
+            except Exception as error:
+                # DuckDB's words, or whatever SQLAlchemy raises over a value it cannot write (CompileError, AttributeError)
                 raise self._at_fault(metrics, error) from error
             found.update(zip((one.metric_configuration.id for one in metrics), values, strict=True))
         return found
@@ -130,14 +130,14 @@ class Engine(SqlAlchemyExecutionEngine):
         records = self.get_domain_records(_rows(metrics[0].compute_domain_kwargs or {}))
         return self.written(sa.select(*(one.metric_fn for one in metrics)).select_from(_from(records)))
 
-    def _at_fault(self, metrics: Sequence[Aggregated], error: duckdb.Error) -> MetricResolutionError:
+    def _at_fault(self, metrics: Sequence[Aggregated], error: Exception) -> MetricResolutionError:
         """Find who made the statement fail: by planning each alone, which reads no rows, or else by running each."""
         for attempt in ("explain ", ""):
             failed, said = [], str(error)
             for one in metrics:
                 try:
                     self._run(attempt + self._statement([one])).fetchall()
-                except duckdb.Error as own:
+                except Exception as own:
                     failed.append(one.metric_configuration)
                     said = str(own)
             if failed:
@@ -508,7 +508,7 @@ class Held:
                 self.engine
             ).get_metric_configurations()
             return _Prepared(expectation, _edges(self._calculator.build_metric_dependency_graph(needs)))
-        except (ValueError, TypeError, GreatExpectationsError) as error:
+        except Exception as error:
             raise PlatformTrouble(
                 "the expectation is not well formed", cause=str(error), rules=[expected.rule]
             ) from error
@@ -520,6 +520,9 @@ class Held:
                 graph.add(edge)
         try:
             self.engine.look_at(relation)
+        except Exception as error:
+            raise PlatformTrouble("the relation cannot be read", cause=str(error), relation=relation) from error
+        try:
             found, _ = self._calculator.resolve_validation_graph(graph, {"catch_exceptions": False})
         except MetricResolutionError as error:
             failed = {metric.id for metric in error.failed_metrics}
@@ -527,8 +530,11 @@ class Held:
             raise PlatformTrouble(
                 "Great Expectations could not answer", cause=str(error), rules=rules, relation=relation
             ) from error
-        except (duckdb.Error, GreatExpectationsError) as error:
-            raise PlatformTrouble("the relation cannot be read", cause=str(error), relation=relation) from error
+        except Exception as error:
+            # a failed statement between asking and answering is nobody's broken rule
+            raise PlatformTrouble(
+                "Great Expectations could not answer", cause=str(error), rules=list(prepared), relation=relation
+            ) from error
         return found
 
     def _counted(self, rule: str, prepared: _Prepared, metrics: Mapping[Any, Any]) -> Counted:

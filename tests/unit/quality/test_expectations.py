@@ -296,6 +296,9 @@ def test_relations_and_columns_with_any_name_are_read(
         (Expected("broken", KINDS[1], {"column": "n", "min_value": 2**53 + 1}), "9007199254740993"),
         (Expected("broken", KINDS[1], {"column": "amount", "max_value": "1.00000000000000000001"}), "would become 1.0"),
         (Expected("broken", KINDS[2], {"column": "high", "value_set": ["x"]}), "Could not convert"),
+        (Expected("broken", KINDS[2], {"column": "high", "value_set": [1j]}), "1j"),
+        (Expected("broken", KINDS[2], {"column": "high", "value_set": [{"a": 1}]}), "literal value"),
+        (Expected("broken", KINDS[2], {"column": "high", "value_set": [[1]]}), "NullType"),
         (Expected("broken", KINDS[1], {"column": "amount"}), "None"),
         (Expected("broken", "unexpected_rows", {}), "either"),
         (Expected("broken", "unexpected_rows", {"query": "select 1"}), "{batch}"),
@@ -319,6 +322,30 @@ def test_a_relation_that_is_not_there_is_trouble(expectations: Expectations) -> 
     with pytest.raises(PlatformTrouble, match="gone") as trouble:
         expectations.validate("gone", [case("not_null")])
     assert trouble.value.facts == {"relation": "gone"}
+
+
+@pytest.mark.parametrize("where", ["look_at", "resolve_metric_bundle", "get_domain_records"])
+def test_an_error_of_sqlalchemy_or_duckdb_is_trouble_wherever_it_comes_up(
+    connection: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    import sqlalchemy as sa
+
+    from quality.expectations_gx import Engine
+
+    errors: list[Exception] = [
+        duckdb.IOException("disk full"),
+        sa.exc.OperationalError("select", {}, Exception("disk full")),
+    ]
+    for error in errors:
+
+        def fail(*_: Any, error: Exception = error, **__: Any) -> None:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Engine, where, fail)
+            held = Expectations(connection)
+            with pytest.raises(PlatformTrouble, match="disk full"):
+                held.validate("delivery", [case("not_null"), case("unique")])
 
 
 def test_an_exception_reported_in_a_result_is_trouble(
