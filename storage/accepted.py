@@ -14,7 +14,8 @@ from storage import lake
 from storage.paths import Slot, checked_dataset
 from storage.settings import Settings
 
-#: Columns of `quarantine`; `cells` is JSON with the sender's own column names, `rules` lists rule ids.
+#: Columns of `quarantine`: the rows held back of the deliveries that are served, gone when another one takes the slot (the
+#: snapshots before, the vault and the receipts still have them). `cells` is JSON with the sender's own column names, `rules` lists rule ids.
 QUARANTINE = (
     ("dataset", "varchar"), ("supplier_id", "varchar"), ("period", "varchar"), ("delivery_id", "varchar"),
     ("attempt", "integer"), ("delivered_line", "bigint"), ("delivered_sheet", "varchar"),
@@ -100,7 +101,7 @@ class AcceptedLake:
             held = self._held([s.slot for s in slots if s.replaces])
             taken = [s for s in slots if not (s.replaces and held.get(s.slot, 0) > s.attempt)]
             self._clear([s.slot for s in taken if s.replaces and s.slot in held])
-            self._clear_quarantine([s.delivery for s in taken if s.again])
+            self._clear_quarantine(taken)
             for dataset in dict.fromkeys(s.slot.dataset for s in taken):
                 relations = [s.rows for s in taken if s.slot.dataset == dataset and s.rows]
                 if relations:
@@ -156,10 +157,14 @@ class AcceptedLake:
             those = " or ".join(f"({_of(slot)})" for slot in slots if slot.dataset == dataset)
             self.connection.execute(f"delete from accepted.{dataset} where {those}")
 
-    def _clear_quarantine(self, deliveries: Sequence[str]) -> None:
-        if not deliveries:
+    def _clear_quarantine(self, slots: Sequence[SlotRows]) -> None:
+        """Take out what was held back of whom these replace, and of themselves where they may have been stored before."""
+        conditions = [f"(dataset = '{s.slot.dataset}' and {_of(s.slot)})" for s in slots if s.replaces]
+        if again := [s.delivery for s in slots if s.again and not s.replaces]:
+            conditions.append(f"delivery_id in ({_listed(again)})")
+        if not conditions:
             return
-        those = f"from accepted.quarantine where delivery_id in ({_listed(deliveries)})"
+        those = f"from accepted.quarantine where {' or '.join(conditions)}"
         if self.connection.execute(f"select 1 {those} limit 1").fetchone():
             self.connection.execute(f"delete {those}")
 

@@ -106,6 +106,29 @@ def test_a_correction_replaces_its_slot_and_says_what_changed(bench: TestBench) 
     ).read_text() == balance("100", "20", "3")
 
 
+def test_what_was_held_back_is_told_of_the_served_version_only(bench: TestBench) -> None:
+    held = "select delivery_id, delivered_line from accepted.quarantine order by all"
+    first = receive(bench, balance("100", "x"))
+    receive(bench, balance("1", "y", year="2023"), "2023")
+    receive(bench, written([WASTE | {"area_code": SOLINGEN}, WASTE | {"waste_code": "z"}]), supplier=THIRD)
+    work_queue(bench.desk)
+    before = bench.desk.lake.snapshot()
+    others = [row for row in bench.rows(held) if row[0] != first]
+    assert len(others) == 2
+    assert (first, 3) in bench.rows(held)
+    receive(bench, "<html>session expired</html>")
+    work_queue(bench.desk)
+    assert (first, 3) in bench.rows(held), "a rejected correction takes nobody's place"
+    second = receive(bench, balance("100", "20", "-1"))
+    work_queue(bench.desk)
+    assert [row for row in bench.rows(held) if row not in others] == [(second, 4)]
+    bench.desk.declare_nothing(WORKS, "waste_balance", "2024", who="anna", reason="delivered by mistake")
+    work_queue(bench.desk)
+    assert bench.rows(held) == others
+    earlier = f"select delivered_line from accepted.quarantine at (version => {before}) where delivery_id = '{first}'"
+    assert bench.rows(earlier) == [(3,)]
+
+
 @pytest.mark.parametrize("order", [(1, 3, 2), (3, 1, 2), (3, 2, 1), (2, 1, 3)])
 def test_the_newest_attempt_is_served_in_whatever_order_they_finish(bench: TestBench, order: tuple[int, ...]) -> None:
     names = {n: receive(bench, balance(str(n))) for n in (1, 2, 3)}
