@@ -26,7 +26,7 @@ from quality.errors import PlatformTrouble
 from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
 from quality.region import RegionPack, load_pack
-from quality.verdict import Changes, Finding, RowCounts, Verdict, Versions
+from quality.verdict import Finding, RowCounts, Verdict, Versions
 from storage import clock, lake
 from storage.accepted import AcceptedLake, SlotRows
 from storage.crash import reached
@@ -498,7 +498,10 @@ class Desk:
         return Judged(task, verdict)
 
     def write_missing_receipts(self, deliveries: Iterable[DeliveryView] | None = None) -> int:
-        """Write the receipts that a crash kept from being written; judged again from the vault, stored nowhere else.
+        """Write the receipts that a crash kept from being written, with the verdict that the ledger has.
+
+        What was sent is read again from the vault, for the marks of a workbook; they are left out where the delivery
+        would be judged differently by now.
 
         Returns:
             How many were written. One that cannot be written is logged and keeps nobody from working.
@@ -519,17 +522,19 @@ class Desk:
                 self._acknowledge(delivery)
                 return 1
             return 0
-        if (folder / f"{receipt_stem(delivery.delivery_id)}.json").exists():
+        receipt = folder / f"{receipt_stem(delivery.delivery_id)}.json"
+        # only a verdict that was given again can be another one than the receipt that lies there
+        if receipt.exists() and delivery.judged_at == delivery.first_judged_at:
             return 0
         body = self.ledger.verdict(delivery.delivery_id) or {}
+        if receipt.exists() and _tells(json.loads(receipt.read_text(encoding="utf-8")), body):
+            return 0
         killed = next((f for f in body.get("findings", ()) if f["rule"] == KILLED), None)
         # what killed its reader must not be read again only to say so
         judged = self._unread(delivery, "-") if killed else self.judge(delivery)
-        if body.get("state") == judged.verdict.state:
-            # the verdict in the ledger holds, whatever is served by now
-            given = replace(judged.verdict, changes=_changes_of(body), judged_at=delivery.judged_at or clock.now())
-            judged = replace(judged, verdict=given)
-        files = write_receipt(judged.verdict, self._sent(delivery, judged), folder)
+        if not _finds(judged, body):
+            judged = replace(judged, marks=None)
+        files = write_receipt(judged.verdict, self._sent(delivery, judged), folder, recorded=body)
         self._lay_beside(delivery.origin, delivery.supplier, files)
         self.bench.forget(judged)
         return 1
@@ -609,13 +614,16 @@ def summary_of(view: DeliveryView) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _changes_of(body: Mapping[str, Any]) -> Changes | None:
-    """What a recorded verdict said about the difference to the version before."""
-    told = body.get("changes")
-    if told is None:
-        return None
-    sums = {name: (both["before"], both["now"]) for name, both in told["sums"].items()}
-    return Changes(told["added"], told["removed"], told["changed"], sums)
+def _tells(receipt: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
+    """Whether a receipt is that of the recorded verdict."""
+    return all(receipt.get(name) == body.get(name) for name in ("state", "rows", "findings", "judged_at"))
+
+
+def _finds(judged: Judged, body: Mapping[str, Any]) -> bool:
+    """Whether a judgement comes to the recorded verdict, with the same rules broken by as many rows."""
+    found = {(finding.rule, finding.severity, finding.rows) for finding in judged.verdict.findings}
+    recorded = {(finding["rule"], finding["severity"], finding["rows"]) for finding in body.get("findings", ())}
+    return (judged.verdict.state, asdict(judged.verdict.rows), found) == (body.get("state"), body.get("rows"), recorded)
 
 
 def _record(judged: Judged, replay: bool) -> VerdictRecord:

@@ -15,6 +15,9 @@ from typing import Any
 from quality.receipt.files import safe_stem, write_text
 from quality.verdict import Verdict
 
+#: What a receipt document tells of the verdict; the rest is about what was sent.
+TOLD = ("state", "rows", "findings", "changes", "summary", "todo", "judged_at", "versions")
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -83,11 +86,19 @@ def receipt_document(verdict: Verdict, sent: Sent, files: Mapping[str, str | Non
     return document(verdict, sent, files)
 
 
-def write_receipt(verdict: Verdict, sent: Sent, folder: Path) -> ReceiptFiles:
+def write_receipt(
+    verdict: Verdict, sent: Sent, folder: Path, *, recorded: Mapping[str, Any] | None = None
+) -> ReceiptFiles:
     """Write the receipt of a verdict into `folder` as `<delivery>.quittung.json`, `.html` and, if of use, `.xlsx`.
 
     Every file appears whole or not at all, and writing again replaces it. The JSON is written last: where it is, the
     others are. A delivery in which no place is marked gets no workbook.
+
+    Args:
+        verdict: What became of the delivery; its findings explain the marks of a workbook.
+        sent: What is known beside it.
+        folder: Where the supplier's receipts lie.
+        recorded: The receipt document as the ledger keeps it: what it tells of the verdict (`TOLD`) is told.
     """
     from quality.receipt import html, json, xlsx
 
@@ -95,6 +106,7 @@ def write_receipt(verdict: Verdict, sent: Sent, folder: Path) -> ReceiptFiles:
     page, data, workbook = (stem.with_name(f"{stem.name}.{ending}") for ending in ("html", "json", "xlsx"))
     folder.mkdir(parents=True, exist_ok=True)
     document = receipt_document(verdict, sent)
+    document |= {name: recorded[name] for name in TOLD if name in recorded} if recorded else {}
     written = xlsx.write(document, verdict, sent, workbook)
     if written is None:
         # an earlier verdict on the same delivery may have left one behind

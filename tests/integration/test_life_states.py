@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from quality.judging import work_queue
 from quality.replay import candidates, replay
 from quality.supply import publish_supply
 from storage.paths import Slot
-from tests.support.bench import GOOD, HEIRS, SOLINGEN, THIRD, WORKS, TestBench, written
+from tests.support.bench import GOOD, HEIRS, PLAIN, SOLINGEN, THIRD, WORKS, TestBench, written
 
 WASTE = GOOD["waste_balance"][1]
 SLOT = Slot(WORKS, "waste_balance", "2024")
@@ -327,10 +328,6 @@ def test_every_delivery_of_a_batch_with_two_attempts_of_one_slot_is_answered(ben
 
 
 def test_a_replay_says_what_would_change_before_it_does_it(tmp_path: Path) -> None:
-    import shutil
-
-    from tests.support.bench import PLAIN
-
     pack = Path(shutil.copytree(PLAIN, tmp_path / "pack"))
     bench = TestBench(tmp_path / "home", pack)
     delivery = receive(bench, written([WASTE, WASTE | {"waste_code": "Sperriges"}, WASTE | {"waste_code": "200201"}]))
@@ -485,4 +482,60 @@ def test_receipts_that_were_lost_are_written_again_as_they_were(bench: TestBench
         file.unlink()
     assert bench.desk.write_missing_receipts() == 2
     assert receipt_of(bench, second) == before
+    assert bench.desk.write_missing_receipts() == 0
+
+
+@pytest.fixture
+def changing(tmp_path: Path) -> Iterator[tuple[TestBench, Callable[[], None]]]:
+    """A desk whose region learns a word afterwards, so that `CHANGED` is judged differently."""
+    pack = Path(shutil.copytree(PLAIN, tmp_path / "pack"))
+    made = TestBench(tmp_path / "home", pack)
+
+    def learn() -> None:
+        with (pack / "mappings.csv").open("a") as mappings:
+            mappings.write("avv,*,Sperriges,200307,1900-01-01,9999-12-31,tests,2025-01-01\n")
+
+    yield made, learn
+    made.close()
+
+
+CHANGED = written([WASTE, WASTE | {"waste_code": "Sperriges"}, WASTE | {"waste_code": "200201"}])
+
+
+def test_a_lost_receipt_tells_the_recorded_verdict_also_where_it_would_be_another_by_now(
+    changing: tuple[TestBench, Callable[[], None]],
+) -> None:
+    bench, learn = changing
+    delivery = receive(bench, CHANGED)
+    work_queue(bench.desk)
+    before = receipt_of(bench, delivery)
+    assert before["state"] == "partly_accepted"
+    page, workbook = (Path(bench.desk.receipt_files(delivery)[kind] or "") for kind in ("html", "xlsx"))
+    shown = page.read_text()
+    learn()
+    for kind in ("json", "html", "xlsx"):
+        Path(bench.desk.receipt_files(delivery)[kind] or "").unlink()
+    assert bench.desk.write_missing_receipts() == 1
+    after = receipt_of(bench, delivery)
+    assert after.pop("receipt") == before.pop("receipt") | {"xlsx": None}, "what is marked now are other rows"
+    assert after == before
+    assert page.read_text().count("Sperriges") == shown.count("Sperriges") > 0
+    assert not workbook.exists()
+    assert states(bench) == ["partly_accepted"]
+
+
+def test_a_receipt_that_missed_its_replay_is_written_anew(changing: tuple[TestBench, Callable[[], None]]) -> None:
+    bench, learn = changing
+    delivery = receive(bench, CHANGED)
+    work_queue(bench.desk)
+    file = Path(bench.desk.receipt_files(delivery)["json"] or "")
+    old = file.read_text()
+    learn()
+    bench.desk.rejudge(delivery)
+    new = file.read_text()
+    assert (json.loads(old)["state"], json.loads(new)["state"]) == ("partly_accepted", "accepted")
+    assert bench.desk.write_missing_receipts() == 0
+    file.write_text(old)
+    assert bench.desk.write_missing_receipts() == 1
+    assert file.read_text() == new
     assert bench.desk.write_missing_receipts() == 0
