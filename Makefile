@@ -5,10 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up bench docs clean
+.PHONY: help setup demo test test-server check up bench docs clean
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
 
 # uv installs everything from uv.lock; where it is missing it is put into a folder of its own, not into the system
 $(BIN)/.ready: pyproject.toml uv.lock
@@ -22,8 +22,12 @@ setup: $(BIN)/.ready ## install everything into .venv
 demo: setup ## a region of three cities, from files to indicators
 	@$(BIN)/verbund demo
 
-test: setup ## all tests
+test: setup ## all tests that need no server
 	@$(BIN)/python -m pytest -n 2
+
+test-server: setup ## tests on real PostgreSQL, MinIO, HAProxy and SeaweedFS; installs what is missing
+	@./.ci/servers
+	@$(BIN)/python -m pytest tests/server
 
 check: setup ## format, lint, types, architecture, contracts, dbt parse, Dagster definitions
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/check

@@ -6,6 +6,7 @@ Written so that a folder and any S3 with `If-None-Match` can do it. Nobody may d
 from __future__ import annotations
 
 import io
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -97,12 +98,49 @@ class TooManyBytes(ValueError):
         super().__init__(f"more than {limit} bytes")
 
 
+class StoreDown(OSError):
+    """The store does not answer, or says that it cannot. Nothing changed that the caller was told of: try again.
+
+    `address` is where it was looked for, `found` what happened there.
+    """
+
+    def __init__(self, address: str, found: str) -> None:
+        self.address, self.found = address, found
+        super().__init__(
+            f"the object store at {address} cannot be used now: {found}. "
+            "Nothing is lost; the work goes on when it can. See that it runs and can be reached from here."
+        )
+
+
+class StoreRefused(PermissionError):
+    """The store answers, and does not let these credentials do this. `code` is the store's word for it."""
+
+    def __init__(self, address: str, what: str, code: str) -> None:
+        self.address, self.what, self.code = address, what, code
+        super().__init__(
+            f"the object store at {address} refused {what}: {code}. "
+            "Check the access key, its secret, the clock of this machine and the policy of this user."
+        )
+
+
 class StoreUnfit(Exception):
     """The place does not keep a promise the platform rests on. Do not start with it."""
 
     def __init__(self, *, expected: str, found: str) -> None:
         self.expected, self.found = expected, found
         super().__init__(f"the object store does not fit: expected {expected}, found {found}")
+
+
+def checked_key(key: str) -> str:
+    """The key itself, if it stays inside the store.
+
+    Raises:
+        ValueError: It is absolute, empty, or has a part that is empty, `.`, `..` or too long.
+    """
+    for part in key.split("/"):
+        if part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > 255:
+            raise ValueError(f"{key!r} is not a key: parts between '/' are names, not empty, '.' or '..'")
+    return key
 
 
 def prove(store: ObjectStore, prefix: str = "proof") -> None:

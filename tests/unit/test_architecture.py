@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -47,6 +48,17 @@ def named(text: str) -> set[str]:
     """The datasets and suppliers a text names; `population` inside `population_male` is another word."""
     known = datasets() | suppliers()
     return {word for word in known if re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text.replace("--", " "))}
+
+
+def test_no_test_is_left_out() -> None:
+    """Every folder of tests is run by `make test`, but tests/server, which `make test-server` runs."""
+    asked = {
+        ROOT / path
+        for path in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"]
+    }
+    asked.add(ROOT / "tests" / "server")
+    left_out = [path for path in (ROOT / "tests").rglob("test_*.py") if not asked & set(path.parents)]
+    assert left_out == []
 
 
 def test_imports_go_one_way_and_each_engine_is_imported_in_one_folder() -> None:
