@@ -361,7 +361,7 @@ class Desk:
                 SlotRows(
                     slots[j.task.delivery], j.task.delivery, j.task.attempt, j.accepted, j.quarantined,
                     replaces=j.verdict.state != "rejected" and j.task.attempt >= newest.get(slots[j.task.delivery], 0),
-                    again=True,
+                    again=True, file=j.file,
                 )
                 for j in batch
             ]  # fmt: skip
@@ -385,7 +385,7 @@ class Desk:
         for r, judged in zip(rows, batch, strict=True):
             served = self.ledger.accepted_of(r.slot)
             if judged.verdict.state == "rejected" and served is not None and served.delivery_id == r.delivery:
-                emptied.append(replace(r, rows=None, quarantined=None, replaces=True))
+                emptied.append(replace(r, rows=None, quarantined=None, replaces=True, file=None))
         return emptied
 
     def _tell_supplier(self, judged: Judged) -> None:

@@ -58,6 +58,8 @@ def maintain(
             connection.execute(f"call ducklake_expire_snapshots('{catalog}', versions => [{listed}])")
         older_than = f"older_than => now() - interval '{int(grace.total_seconds())} seconds'"
         connection.execute(f"call ducklake_cleanup_old_files('{catalog}', {older_than})")
+        # what a killed writer had laid there and no catalog knows
+        connection.execute(f"call ducklake_delete_orphaned_files('{catalog}', {older_than})")
         return {
             "snapshots_expired": len(old),
             "snapshots_kept": len(snapshots) - len(old),

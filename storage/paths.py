@@ -189,6 +189,17 @@ class Home:
     def accepted_data(self) -> Path:
         return self.lake / "accepted"
 
+    def accepted_file(self, delivery: str, name: str) -> Path:
+        """Place of a file that becomes a data file of an accepted table as it is.
+
+        The lake takes `supplier_id`, `period`, `delivery_id` and `attempt` from the folders, so the file needs no columns
+        that say the same in every row.
+        """
+        supplier, dataset, period, attempt = parse_delivery_id(delivery)
+        table = self.accepted_data / "main" / dataset
+        slot = table / f"supplier_id={supplier}" / f"period={period}"
+        return slot / f"delivery_id={delivery}" / f"attempt={attempt}" / f"{name}.parquet"
+
     @property
     def foundation_catalog(self) -> Path:
         return self.lake / "foundation.sqlite"

@@ -332,3 +332,45 @@ def test_hostile_words_stay_words(bench: TestBench, tmp_path: Path) -> None:
         assert bench.rows(f"select item_id from {judged.accepted} order by delivered_line") == [
             (word,) for word in words
         ]
+
+
+def test_a_large_delivery_leaves_the_same_accepted_rows_as_a_small_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = WASTE | {"treatment_code": "none"}
+    first = [good, good | {"waste_code": "200108"}]
+    collected = ("kerbside", "bring", "depot")
+    codes = ("200301", "200108", "200201", "200202", "200307")
+    second = [good | {"waste_code": w, "collection_code": c, "quantity_t": "-" if (w, c) == ("200108", "bring") else
+                      "x" if (w, c) == ("200201", "kerbside") else "7,5"} for w in codes for c in collected]  # fmt: skip
+    told = []
+    for large in (10**9, 1):
+        monkeypatch.setattr("quality.judge.LARGE", large)
+        made = TestBench(tmp_path / str(large))
+        try:
+            states = []
+            for rows in (first, second):
+                judged = made.deliver(written(rows), "waste_balance", "2024")
+                assert judged is not None
+                assert (judged.file is not None) == (large == 1)
+                states.append((judged.verdict.state, judged.verdict.rows))
+            told.append((states, made.accepted("waste_balance"), made.rows("select * from accepted.quarantine")))
+        finally:
+            made.close()
+    assert told[0] == told[1]
+    assert {row[1].quarantined for row in told[0][0]} == {0, 1}
+    assert len(told[0][1]) == len(second) - 1
+
+
+def test_a_large_delivery_of_which_much_is_held_back_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("quality.judge.LARGE", 1)
+    rows = [WASTE | {"collection_code": c, "quantity_t": "x" if c == "bring" else "1"} for c in ("kerbside", "bring")]
+    made = TestBench(tmp_path)
+    try:
+        judged = made.deliver(written([*rows, WASTE | {"waste_code": "200108"}]), "waste_balance", "2024")
+        assert judged is not None and judged.verdict.rows.quarantined == 1 and judged.file is None
+        assert len(made.accepted("waste_balance")) == 2
+    finally:
+        made.close()
