@@ -173,6 +173,8 @@ def _expected(
             title = f.title if f else {}
             if near:
                 return {"de": " oder ".join(near), "en": " or ".join(near)}
+            if f and f.format == "ags":
+                return {"de": "ein Gemeindeschlüssel mit 8 Ziffern", "en": "a municipality key of 8 digits"}
             return {
                 "de": f"ein Wert der Liste {title.get('de', name)}",
                 "en": f"a value of the list {title.get('en', name)}",

@@ -243,9 +243,22 @@ def test_every_rule_of_every_contract_has_a_delivery_that_breaks_it(bench: TestB
     rules = {(contract.dataset, rule) for contract in pack.contracts.values() for rule, _, _ in rule_ids(contract)}
     # the statistics of the plain pack are about every area, so nothing is foreign there
     rules -= {("population", "mandate.foreign_row"), ("municipality_register", "mandate.foreign_row")}
-    # what is no key of eight digits after conversion is an unknown code already
-    rules -= {("municipality_register", "key_has_eight_digits")}
     assert rules == set(CASES)
+
+
+@pytest.mark.parametrize(
+    ("key", "told"), [("051240000", WUPPERTAL), ("512400", WUPPERTAL), ("0512400O", WUPPERTAL), ("DEA1A", "8 Ziffern")]
+)
+def test_what_is_no_municipality_key_is_held_back_and_told_how_one_looks(bench: TestBench, key: str, told: str) -> None:
+    good = GOOD["municipality_register"][1]
+    sent = written([good, good | {"area_code": key}])
+    with bench.judged(sent, "municipality_register", "2024") as judged:
+        assert judged.verdict.rows.quarantined == 1
+        finding = found(judged.verdict.findings, "values.unknown_code")
+        assert finding is not None
+        (example,) = finding.examples
+        assert (example.value, example.line) == (key, 3)
+        assert told in example.expected["de"]
 
 
 @pytest.mark.parametrize("dataset", GOOD)
