@@ -10,7 +10,7 @@ compound key with a null in any of its columns is never a duplicate; an SQL cond
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,9 @@ class Expectations:
         """Number of SQL statements run so far."""
         return self._held.engine.statements if self._held else 0
 
-    def validate(self, relation: str, expected: Sequence[Expected]) -> dict[str, Counted]:
+    def validate(
+        self, relation: str, expected: Sequence[Expected], *, repeating: Set[str] = frozenset()
+    ) -> dict[str, Counted]:
         """Count for every rule the rows that break it.
 
         Args:
@@ -89,6 +91,7 @@ class Expectations:
                 (`delivery`, not `"delivery"` or `memory.main.delivery`). It may be another one, or have other columns,
                 at every call.
             expected: The rules; their ids are unique.
+            repeating: Columns in which few values stand in many rows; a pattern is looked for once per value there.
 
         Returns:
             Rule id → answer, in the order given.
@@ -101,4 +104,4 @@ class Expectations:
             from quality.expectations_gx import Held
 
             self._held = Held(self._connection)
-        return self._held.validate(relation, expected)
+        return self._held.validate(relation, expected, repeating)

@@ -11,7 +11,7 @@ version), `day_complete` (all intervals of each local day), `covers` (all areas 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
@@ -55,6 +55,7 @@ class Check:
         groups: Query of the bad groups of `typed`; `judged` gets a column `bad_<number>` that is true for their rows.
         group_by: Expressions of `typed` that find a row's group, in the order of the columns of `groups`.
         number: 0 for the key, else the place of the rule in the contract counted from 1.
+        looks_at: The one column that a costly predicate looks at; it may be asked once per value, see `once_per_value`.
         missing: Query whose rows are what should be there and is not; nothing to mark in the file.
         expected: The same promise for Great Expectations.
     """
@@ -69,6 +70,7 @@ class Check:
     group_by: Sequence[str] = ()
     number: int = 0
     missing: str | None = None
+    looks_at: str | None = None
 
     @property
     def predicate(self) -> str:
@@ -108,6 +110,21 @@ def checks_for(contract: Contract, layout: Layout, scope: Scope) -> list[Check]:
     return checks + [_contract_check(contract, rule, index, scope) for index, rule in enumerate(contract.rules)]
 
 
+def once_per_value(check: Check) -> Check:
+    """The same check with its predicate asked once per value; of use where few values stand in many rows.
+
+    A pattern costs 0.17 µs a row, which is as much as grouping by a key.
+    """
+    column = check.looks_at
+    # the count keeps the predicate from being pushed down to the rows again
+    groups = (
+        f"select {column} from (select {column}, count(*) as n from typed where ignored is null group by {column}) "
+        f"where case when n > 0 then {check.predicate} else false end"
+    )
+    parts = [(column, f"bad_{check.number}")]
+    return replace(check, parts=parts, groups=groups, group_by=[str(column)], looks_at=None)
+
+
 def _platform_rules(contract: Contract) -> list[tuple[str, Severity]]:
     types = {_TYPE_RULES.get(f.type) for f in contract.fields}
     has = {
@@ -141,7 +158,13 @@ def _platform(rule_id: str, contract: Contract, layout: Layout, scope: Scope) ->
         case "keys.duplicate":
             group_by = [f"hash({', '.join(contract.key)})"]
             keyed = f"ignored is null and {_has_key(contract)}"
-            groups = f"select {group_by[0]} as g0 from typed where {keyed} group by 1 having count(*) > 1"
+            # hashes are grouped in half the time; what they cannot tell apart is looked at again
+            again = f"select {group_by[0]} from typed where {keyed} group by 1 having count(*) > 1"
+            names = ", ".join(contract.key)
+            groups = (
+                f"select distinct {group_by[0]} as g0 from (select {names} from typed where {keyed} "
+                f"and {group_by[0]} in ({again}) group by {names} having count(*) > 1)"
+            )
             parts = [(None, "bad_0")]
             facts["fields"] = list(contract.key)
         case "mandate.foreign_row":
@@ -212,7 +235,10 @@ def _contract_check(contract: Contract, rule: Rule, index: int, scope: Scope) ->
         facts["remedy"] = dict(rule.remedy)
     if make := _ROW_KINDS.get(rule.kind):
         parts = make(rule.kwargs)
-        return Check(rule.id, rule.kind, rule.severity, parts, _gx(rule, parts), facts)
+        looks_at = rule.kwargs["column"] if rule.kind == "expect_column_values_to_match_regex" else None
+        return Check(
+            rule.id, rule.kind, rule.severity, parts, _gx(rule, parts), facts, number=index + 1, looks_at=looks_at
+        )
     group_kinds: dict[str, Callable[[Rule, Scope], tuple[str, list[str], str | None]]] = {
         "group_holds": _group_holds,
         "change_within": _change_within,

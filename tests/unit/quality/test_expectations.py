@@ -187,7 +187,10 @@ def test_an_expectation_counts_the_rows_that_plain_sql_counts(
     name: str, connection: duckdb.DuckDBPyConnection, expectations: Expectations
 ) -> None:
     rows = counted_plainly(connection, CASES[name][2])
-    assert expectations.validate("delivery", [case(name)]) == {name: Counted(name, passed=rows == 0, rows=rows)}
+    counted = {name: Counted(name, passed=rows == 0, rows=rows)}
+    assert expectations.validate("delivery", [case(name)]) == counted
+    repeating = {column for (column, *_) in connection.execute("describe delivery").fetchall()}
+    assert expectations.validate("delivery", [case(name)], repeating=repeating) == counted
 
 
 def test_every_kind_is_counted_against_plain_sql_with_bad_rows() -> None:

@@ -213,10 +213,15 @@ def delivery_of(dataset: str, changes: Sequence[Mapping[str, str]]) -> str:
     return written([{**good, **part, **change} for part, change in zip(parts, changes, strict=True)])
 
 
+@pytest.mark.parametrize("is_large", [False, True], ids=["small", "large"])
 @pytest.mark.parametrize(("dataset", "rule"), CASES, ids=[f"{dataset}:{rule}" for dataset, rule in CASES])
 def test_great_expectations_and_our_rows_count_the_same_rows_for_every_rule(
-    bench: TestBench, tmp_path: Any, dataset: str, rule: str
+    bench: TestBench, monkeypatch: pytest.MonkeyPatch, dataset: str, rule: str, is_large: bool
 ) -> None:
+    if is_large:
+        monkeypatch.setattr("quality.judge.LARGE", 0)
+        # a delivery so small has no dictionaries that would tell
+        monkeypatch.setattr("quality.judge._Judging._repeating", lambda judging: frozenset(judging.contract.by_name))
     case = CASES[dataset, rule]
     period = "2025-03" if rule == "days_are_complete" else GOOD[dataset][0]
     if case.before:
