@@ -247,7 +247,7 @@ def _rule(raw: Any) -> Rule:
         kind=str(raw["implementation"]["type"]),
         kwargs=plain(raw["implementation"].get("kwargs") or {}),
         severity=raw["severity"],
-        because=props.get("because") or {"de": english, "en": english},
+        because=props.get("because") or {"en": english},
         remedy=props.get("remedy") or {},
     )
 

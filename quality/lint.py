@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from quality.contract import load_contract
+from quality import messages
+from quality.contract import Contract, load_contract
 from quality.desk import contracts_dir
-from quality.sources import Misconfigured
+from quality.sources import Misconfigured, Problem, line_of, load_yaml
 from storage.settings import Settings
 
 
@@ -38,7 +40,20 @@ def lint(file: Path) -> Linted:
         if str(check.result) not in ("passed", "ResultEnum.passed")
     ]
     try:
-        load_contract(file)
+        problems += [str(problem) for problem in _untold(load_contract(file))]
     except Misconfigured as error:
         problems += [str(problem) for problem in error.problems]
     return Linted(file.name.removesuffix(".odcs.yml"), file, tuple(problems))
+
+
+def _untold(contract: Contract) -> Iterator[Problem]:
+    """Rules whose reason, or whose own remedy, a supplier could not read in every language."""
+    data = load_yaml(contract.path)
+    for place, rule in enumerate(contract.rules):
+        told = {"because": rule.because, **({"remedy": rule.remedy} if rule.remedy else {})}
+        for name, texts in told.items():
+            missing = [language for language in messages.LANGUAGES if not str(texts.get(language, "")).strip()]
+            if missing:
+                line = line_of(data, ["schema", 0, "quality", place])
+                wanted = f"a custom property `{name}` with de and en in rule {rule.id}: suppliers read it"
+                yield Problem(contract.path, line, wanted, f"none in {' and '.join(missing)}")

@@ -53,13 +53,12 @@ _MUST: Final = PatternFill("solid", fgColor="BDD7EE")
 _WRAPPED: Final = Alignment(wrap_text=True, vertical="top")
 _OPEN: Final = Protection(locked=False)
 _CELL_FORMATS: Final[Mapping[str, str]] = {"number": "General", "integer": "0", "date": "DD.MM.YYYY"}
-_FORMATS: Final[Mapping[str, str]] = {
-    "csv": "CSV", "xlsx": "Excel (XLSX)", "mscons": "MSCONS (EDIFACT)", "fixed_width": "Text mit fester Satzlänge / fixed width",
-}  # fmt: skip
 _UMLAUTS: Final = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}
-#: Units whose code is an English word, as they are shown.
+#: Units whose code is an English word, as they stand in the names of columns: these are read, so no catalogue has them.
 _UNITS: Final = {"persons": "Personen", "1000 persons": "1000 Personen"}
-_STRPTIME: Final = {"%d": "TT", "%m": "MM", "%Y": "JJJJ", "%y": "JJ", "%H": "hh", "%M": "mm", "%S": "ss"}
+_STRPTIME: Final = {
+    "%d": "day", "%m": "month", "%Y": "year", "%y": "short_year", "%H": "hour", "%M": "minute", "%S": "second",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -256,7 +255,7 @@ def _columns(
             seen.setdefault(source, []).append(_column(source, f, spec, contract, dialect, choices, period, part=part))
     for ignore in dialect.ignore:
         if ignore.column not in seen:
-            form = {"de": "Text; darf leer bleiben", "en": "text; may stay empty"}
+            form = messages.both("template.form.may_stay_empty")
             seen[ignore.column] = [
                 TemplateColumn(ignore.column, "text", ignore.because, form, "", None, required=False)
             ]
@@ -294,31 +293,29 @@ def _column(
     example: str | int | float | date
     match f.type:
         case "number":
-            form = {"de": "Zahl; Komma als Dezimalzeichen", "en": "number"}
+            form = messages.both("template.form.number")
             example = 12.5
         case "integer":
-            form = {"de": "ganze Zahl", "en": "whole number"}
+            form = messages.both("template.form.integer")
             example = int(f"{period.start:%Y}") if f.name == contract.period_field else 1000
         case "date":
-            shape = "TT.MM.JJJJ" if as_date else _shape(formats[0])
-            form = {"de": f"Datum {shape}", "en": f"date {shape}"}
+            form = messages.both("template.form.date", {"shape": _shape("%d.%m.%Y" if as_date else formats[0])})
             example = period.start if as_date else period.start.strftime(formats[0])
         case "timestamp":
-            form = {"de": f"Zeitpunkt {_shape(formats[0])}, als Text", "en": f"moment {_shape(formats[0])}, as text"}
+            form = messages.both("template.form.moment", {"shape": _shape(formats[0])})
             start = datetime.combine(period.start, time(), ZoneInfo(spec.zone or dialect.zone))
             example = start.isoformat() if formats[0] == "iso" else start.strftime(formats[0])
         case _:
-            form, example = {"de": "Text", "en": "text"}, "A-1"
+            form, example = messages.both("template.form.text"), "A-1"
     if choices:
-        form = {"de": "aus der Auswahlliste", "en": "from the drop-down list"}
+        form = messages.both("template.form.choice")
         example = choices[0].word
     elif f.type == "string" and f.name == contract.period_field:
         example = str(period)
     if part:
-        joined = " + ".join(spec.sources)
-        form = {"de": f"{form['de']} – verteilt auf {joined}", "en": f"{form['en']} – spread over {joined}"}
+        form = messages.both("template.form.part", {"form": form, "sources": " + ".join(spec.sources)})
     if spec.default is not None:
-        form = {"de": f"{form['de']}; leer bedeutet {spec.default}", "en": f"{form['en']}; empty means {spec.default}"}
+        form = messages.both("template.form.default", {"form": form, "default": spec.default})
     title: dict[str, str] = {language: f.title.get(language, f.name) for language in messages.LANGUAGES}
     if f.description:
         title["en"] = f"{title['en']}. {f.description}"
@@ -338,9 +335,11 @@ def _choices(
     """What may be written into a field with a code list: the supplier's own words first, then the codes."""
     if f.type == "boolean":
         words = [next(iter(dialect.booleans.get(key, ())), None) for key in ("true", "false")]
-        preferred = ["ja" if "ja" in dialect.booleans.get("true", ()) else words[0],
-                     "nein" if "nein" in dialect.booleans.get("false", ()) else words[1]]  # fmt: skip
-        names = ({"de": "ja", "en": "yes"}, {"de": "nein", "en": "no"})
+        names = (messages.both("template.yes"), messages.both("template.no"))
+        preferred = [
+            name["de"] if name["de"] in dialect.booleans.get(key, ()) else word
+            for name, key, word in zip(names, ("true", "false"), words, strict=True)
+        ]
         return tuple(Choice(w, c, n) for w, c, n in zip(preferred, ("true", "false"), names, strict=True) if w)
     named = f.code_list or ("area" if f.format == "ags" else None)
     if named is None or named not in pack.code_lists:
@@ -413,13 +412,16 @@ def _placed(
     return (columns, tuple(map(tuple, lines))) if found else None
 
 
-def _shape(written: str) -> str:
-    """A strptime format as people know it: `%d.%m.%Y` becomes TT.MM.JJJJ."""
-    if written == "iso":
-        return "JJJJ-MM-TTThh:mm:ss+01:00"
-    for mark, letters in _STRPTIME.items():
-        written = written.replace(mark, letters)
-    return written
+def _shape(written: str) -> dict[str, str]:
+    """A strptime format as people know it: `%d.%m.%Y` becomes TT.MM.JJJJ, DD.MM.YYYY."""
+    written = written.replace("iso", "%Y-%m-%dT%H:%M:%S+01:00")
+    shapes: dict[str, str] = {}
+    for language in messages.LANGUAGES:
+        shape = written
+        for mark, part in _STRPTIME.items():
+            shape = shape.replace(mark, messages.text(f"template.mark.{part}", language))
+        shapes[language] = shape
+    return shapes
 
 
 def _slug(text: str) -> str:
@@ -466,7 +468,7 @@ def _workbook(plan: _Plan) -> tuple[Workbook, int]:
         assert isinstance(made, Worksheet)
         return made
 
-    help_sheet, code_sheet, list_sheet = added("Hilfe"), added("Schlüssel"), added("Listen")
+    help_sheet, code_sheet, list_sheet = (added(_german(f"sheet.{name}")) for name in ("help", "codes", "lists"))
     first_row = _data_sheet(sheet, plan, _lists(list_sheet, plan.columns))
     _table(help_sheet, _help(plan, sheet.title), (30, 60, 14, 16, 36, 20, 70))
     _table(code_sheet, _codes(plan.columns), (30, 34, 16, 60, 60))
@@ -562,8 +564,8 @@ def _validation(column: TemplateColumn, source: str | None) -> DataValidation:
     made.errorStyle = "warning"
     made.promptTitle = harmless(column.name)[:HINT_TITLE]
     made.prompt = _short_help(column, "de")[:HINT_LENGTH]
-    made.errorTitle = "Bitte prüfen"
-    made.error = f"Erwartet: {column.form['de']}."[:HINT_LENGTH]
+    made.errorTitle = _german("check")[:HINT_TITLE]
+    made.error = _german("expected", form=column.form)[:HINT_LENGTH]
     return made
 
 
@@ -593,7 +595,7 @@ def _lists(sheet: Worksheet, columns: Sequence[TemplateColumn]) -> dict[str, str
 
 
 def _codes(columns: Sequence[TemplateColumn]) -> Iterator[Sequence[Any]]:
-    yield ["#Spalte", "#Eintrag", "#Schlüssel", "#Bedeutung", "#Meaning"]
+    yield [*_heads("column", "entry", "code", "meaning"), _head("meaning", "en")]
     for column in columns:
         for choice in column.choices:
             yield [column.name, choice.word, choice.code, choice.name.get("de", ""), choice.name.get("en", "")]
@@ -635,12 +637,32 @@ def _written(
         cell.alignment = _WRAPPED
 
 
-# --- what the sheet "Hilfe" says ---
+# --- what the help sheet says ---
+
+
+def _german(key: str, **facts: Any) -> str:
+    """A text of the template where there is room for one language only."""
+    return messages.text(f"template.{key}", "de", facts)
+
+
+def _head(key: str, language: messages.Language = "de") -> str:
+    return "#" + messages.text(f"template.head.{key}", language)
+
+
+def _heads(*keys: str) -> list[str]:
+    return [_head(key) for key in keys]
+
+
+def _paragraph(key: str, *, heading: bool = False, **facts: Any) -> list[str]:
+    """One paragraph of the sheet: a label, German beside it, English last."""
+    label = _german(f"{key}.label")
+    told = messages.both(f"template.{key}", facts)
+    return ["#" + label if heading else label, told["de"], "", "", "", "", told["en"]]
 
 
 def _title(plan: _Plan) -> str:
-    said = f"{plan.contract.title.get('de', plan.contract.dataset)} – Vorlage"
-    return f"{said} für {plan.pack.suppliers[plan.supplier].name}" if plan.supplier else said
+    supplier = plan.pack.suppliers[plan.supplier].name if plan.supplier else None
+    return _german("title", title=plan.contract.title.get("de", plan.contract.dataset), supplier=supplier)
 
 
 def _example(column: TemplateColumn) -> str:
@@ -650,9 +672,10 @@ def _example(column: TemplateColumn) -> str:
 
 
 def _short_help(column: TemplateColumn, language: messages.Language) -> str:
-    must = {"de": ("Pflicht", "freiwillig"), "en": ("required", "optional")}[language][0 if column.required else 1]
+    must = messages.text(f"template.{'required' if column.required else 'optional'}", language)
     unit = _unit(column) if language == "de" else column.unit
-    shown = f"{'z. B.' if language == 'de' else 'e.g.'} {_example(column)}" if _example(column) else None
+    example = _example(column)
+    shown = messages.text("template.for_example", language, {"example": example}) if example else None
     return " · ".join(part for part in (must, column.form[language], unit, shown) if part)
 
 
@@ -664,89 +687,48 @@ def _unit(column: TemplateColumn) -> str | None:
     return _UNITS.get(column.unit, column.unit) if column.unit else None
 
 
-def _told(label: str, german: str, english: str) -> list[str]:
-    """One paragraph of the sheet: a label, German beside it, English last."""
-    return [label, german, "", "", "", "", english]
-
-
 def _help(plan: _Plan, sheet: str) -> Iterator[Sequence[Any]]:
     contract, dialect = plan.contract, plan.dialect
     yield ["#" + _title(plan)]
-    yield _told("Worum es geht", contract.title.get("de", ""), contract.purpose)
+    yield _paragraph("about", about={"de": contract.title.get("de", ""), "en": contract.purpose})
     yield from _agreement_told(plan)
-    yield _told(
-        "So geht es",
-        f"Das Blatt „{sheet}“ unter der Kopfzeile ausfüllen, eine Zeile je Angabe. Blattname, Kopfzeile und die Zeilen "
-        "darüber bitte nicht ändern. Sie sind geschützt (ohne Kennwort), damit die Datei sicher gelesen wird.",
-        f"Fill in the sheet “{sheet}” below the header, one row per entry. Leave the sheet's name, the header and the "
-        "rows above as they are.",
-    )
+    yield _paragraph("how", sheet=sheet)
     if name := _file_name(plan):
-        yield _told(
-            "Dateiname",
-            f"Den Zeitraum in den Namen schreiben, zum Beispiel {name}",
-            f"Put the period into the file's name, for example {name}",
-        )
+        yield _paragraph("file_name", name=name)
     elif not plan.own and dialect.recognise:
-        pattern = dialect.recognise.file_name
-        yield _told("Dateiname", f"Nach dem vereinbarten Muster {pattern}", f"By the agreed pattern {pattern}")
-    yield _told("Frist", _due(plan, "de"), _due(plan, "en"))
-    nulls = ", ".join(f"„{symbol}“" for symbol in dialect.null if symbol)
-    yield _told(
-        "Leer ist nicht null",
-        "Eine leere Zelle heißt: nicht angegeben. Eine 0 heißt: gemessen, und es war nichts."
-        + (f" Als leer gelten auch {nulls}." if nulls else ""),
-        "An empty cell means: not stated. A 0 means: measured, and there was nothing."
-        + (f" Read as empty, too: {nulls}." if nulls else ""),
-    )
-    nothing = contract.properties.get("nothingToReport") or {}
-    yield _told(
-        "Nichts zu melden",
-        f"{nothing.get('de', '')} Dann keine leere Vorlage senden, sondern „nichts zu melden“ erklären: Keine Lieferung, "
-        "„nichts zu melden“ und eine gelieferte 0 sind drei verschiedene Dinge.".strip(),
-        f"{nothing.get('en', '')} Then send no empty template but declare “nothing to report”: no delivery, “nothing to "
-        "report” and a delivered 0 are three different things.".strip(),
-    )
-    yield _told(
-        "Korrektur",
-        "Eine neue Datei für denselben Zeitraum ersetzt die frühere ganz: immer alle Zeilen senden, nicht nur die geänderten.",
-        "A new file for the same period replaces the earlier one as a whole: always send all rows.",
-    )
+        yield _paragraph("file_name_pattern", pattern=dialect.recognise.file_name)
+    yield _due(plan)
+    yield _paragraph("empty", values=[symbol for symbol in dialect.null if symbol])
+    yield _paragraph("nothing", nothing=contract.properties.get("nothingToReport"))
+    yield _paragraph("correction")
     yield []
-    yield ["#Spalte", "#Bedeutung", "#Pflicht", "#Einheit", "#So schreiben", "#Beispiel", "#Meaning"]
+    yield [*_heads("column", "meaning", "required", "unit", "form", "example"), _head("meaning", "en")]
     for column in plan.columns:
-        must = "ja" if column.required else "nein"
+        must = messages.text(f"template.{'yes' if column.required else 'no'}", "de")
         shown = [column.name, column.meaning["de"], must, _unit(column) or "–", column.form["de"]]
         yield [*shown, _example(column), column.meaning["en"]]
     yield from _settled(plan)
     yield []
-    yield ["#Regel", "#Warum", "#Folge", "", "", "", "#Why"]
+    yield [*_heads("rule", "why", "effect"), "", "", "", _head("why", "en")]
     for rule in contract.rules:
         effect = messages.text(f"severity.{rule.severity}", "de")
         yield [rule.id, rule.because.get("de", ""), effect, "", "", "", rule.because.get("en", "")]
     for ignore in dialect.ignore:
-        german = f"{ignore.because.get('de', '')} (Spalte „{ignore.column}“, Muster {ignore.matches})"
-        yield [ignore.rule, german, "Zeile wird ausgelassen", "", "", "", ignore.because.get("en", "")]
+        told = messages.both(
+            "template.ignored", {"because": ignore.because, "column": ignore.column, "pattern": ignore.matches}
+        )
+        yield [ignore.rule, told["de"], _german("ignored.effect"), "", "", "", told["en"]]
 
 
 def _agreement_told(plan: _Plan) -> Iterator[Sequence[Any]]:
     """What is agreed, where it is not this template, and for how long."""
     if plan.own and plan.agreed is not None:
-        kind, agreed = _FORMATS[plan.agreed.format.type], plan.agreed
-        yield _told(
-            "#Wichtig",
-            f"Vereinbart ist das Format {kind} (Vereinbarung „{agreed.id}“), und so wird gelesen. Diese Vorlage zeigt, was "
-            "geliefert werden soll. Wer lieber diese Vorlage senden möchte, sagt es der Koordination; sie ändert dann die Vereinbarung.",
-            f"The agreed format is {kind} (dialect {agreed.id}), and that is what is read. This template shows what is to be "
-            "delivered. To send this template instead, ask the coordination to change the agreement.",
-        )
-        columns = ", ".join(agreed.delivered_columns())
-        if columns:
-            yield _told("Vereinbarte Spalten", columns, columns)
+        kind = messages.both(f"template.format.{plan.agreed.format.type}")
+        yield _paragraph("agreed", heading=True, format=kind, dialect=plan.agreed.id)
+        if columns := ", ".join(plan.agreed.delivered_columns()):
+            yield _paragraph("agreed_columns", names=columns)
     if plan.mandate is not None and plan.mandate.valid_until < date(9999, 1, 1):
-        last = plan.mandate.valid_until - timedelta(days=1)
-        german, english = (messages.fact_text("day", last, language) for language in messages.LANGUAGES)
-        yield _told("Zuständig", f"bis einschließlich {german}", f"up to and including {english}")
+        yield _paragraph("mandate", last=plan.mandate.valid_until - timedelta(days=1))
 
 
 def _settled(plan: _Plan) -> Iterator[Sequence[Any]]:
@@ -755,26 +737,18 @@ def _settled(plan: _Plan) -> Iterator[Sequence[Any]]:
         if spec.sources:
             continue
         f = plan.contract.by_name[name]
-        german, english = "wird aus dem Dateinamen gelesen", "is read from the file's name"
-        if spec.constant is not None:
-            german, english = f"steht fest: {spec.constant}", f"is settled: {spec.constant}"
-        elif spec.period:
-            german, english = "ist der Zeitraum der Lieferung", "is the period of the delivery"
-        title = f"{f.title.get('de', name)} {german}"
-        yield ["(keine Spalte)", title, "–", "–", "–", "–", f"{f.title.get('en', name)} {english}"]
+        how = "constant" if spec.constant is not None else "period" if spec.period else "file_name"
+        title = {language: f.title.get(language, name) for language in messages.LANGUAGES}
+        told = messages.both(f"template.settled.{how}", {"title": title, "constant": spec.constant})
+        yield [_german("no_column"), told["de"], "–", "–", "–", "–", told["en"]]
 
 
-def _due(plan: _Plan, language: messages.Language) -> str:
+def _due(plan: _Plan) -> list[str]:
     due, land = plan.contract.due, plan.pack.region.land
     day = due_on(plan.contract, plan.period, land)
-    last = messages.fact_text("due_on", day, language)
+    known: dict[str, Any] = {"land": land, "period": str(plan.period), "last": day}
     if due.working_days is not None:
-        german = f"Spätestens am {due.working_days}. Arbeitstag nach Ende des Zeitraums"
-        english = f"At the latest on working day {due.working_days} after the end of the period"
-    else:
-        fixed = date(day.year, due.month or 1, due.day or 1)
-        german = f"Jedes Jahr bis {format_date(fixed, 'd. MMMM', locale='de')}, an freien Tagen am nächsten Arbeitstag"
-        english = f"Every year by {format_date(fixed, 'd MMMM', locale='en')}, or on the next working day"
-    if language == "de":
-        return f"{german} (Feiertage: {land}). Für {plan.period}: {last}."
-    return f"{english} (holidays: {land}). For {plan.period}: {last}."
+        return _paragraph("due_working_days", days=due.working_days, **known)
+    fixed = date(day.year, due.month or 1, due.day or 1)
+    shown = {"de": format_date(fixed, "d. MMMM", locale="de"), "en": format_date(fixed, "d MMMM", locale="en")}
+    return _paragraph("due_yearly", fixed=shown, **known)

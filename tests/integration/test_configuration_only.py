@@ -117,6 +117,8 @@ schema:
         implementation: {{type: unexpected_rows, kwargs: {{condition: "sweepings_t > 0 and swept_km is null", columns: [swept_km]}}}}
         severity: warning
         description: Where something was taken up, some way was swept.
+        customProperties:
+          - {{property: because, value: {{de: Wo gekehrt wurde, ist die Maschine gefahren., en: Where something was taken up, some way was swept.}}}}
 """
 GOOD = {
     INTAKE: ("tor_2024-06.txt", "Torbuch\nTag|Grünfraktion|Gewicht\n2024/06/03|woody|1,250.5\n2024/06/04|mixed|800\n"),

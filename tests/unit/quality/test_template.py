@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +16,7 @@ import pytest
 from openpyxl import load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
+from quality import messages, template
 from quality.contract import load_contracts
 from quality.desk import Desk, Refused, contracts_dir, load_region
 from quality.judge import choose_dialect
@@ -171,6 +174,37 @@ def test_the_help_gives_rules_with_reasons_deadline_and_the_meaning_of_nothing_t
     assert contract.properties["nothingToReport"]["de"] in told
     assert "Gemeindeschlüssel (AGS) steht fest: 05122000" in told
     assert "Summenzeilen" in told
+
+
+def test_the_words_of_a_template_come_from_the_catalogues(tmp_path: Path) -> None:
+    source = (Path(template.__file__)).read_text(encoding="utf-8")
+    spelled = {part.value for part in ast.walk(ast.parse(source)) if isinstance(part, ast.Constant)}
+    german = {
+        said for said in spelled if isinstance(said, str) and re.search(r"[äöüß„]| (der|die|das|und|für|nicht) ", said)
+    }
+    assert german - set(template._UMLAUTS) == set()
+    asked = set(re.findall(r'_(?:german|paragraph)\("([\w.]+)"', source))
+    assert {f"template.{key}" for key in asked} <= messages.keys("de")
+    told = help_of(write_template(PACK, "waste_balance", "solingen-betriebe", tmp_path / "v.xlsx", today=TODAY))
+    assert (
+        "Spätestens" not in told
+        and "Jedes Jahr bis 1. April, an freien Tagen am nächsten Arbeitstag (Feiertage: NW)." in told
+    )
+    assert "Every year by 1 April" in told
+    assert "Als leer gelten auch „-“, „.“ und „k.A.“." in told
+    assert not re.search(r"[{}]|\[[^\]t]", told)
+
+
+@pytest.mark.parametrize(
+    ("written", "german", "english"),
+    [
+        ("%d.%m.%Y", "TT.MM.JJJJ", "DD.MM.YYYY"),
+        ("%m/%y", "MM/JJ", "MM/YY"),
+        ("iso", "JJJJ-MM-TTThh:mm:ss+01:00", "YYYY-MM-DDThh:mm:ss+01:00"),
+    ],
+)
+def test_how_a_date_is_written_is_told_in_each_language(written: str, german: str, english: str) -> None:
+    assert template._shape(written) == {"de": german, "en": english}
 
 
 def test_a_supplier_who_agreed_on_another_format_is_told_so(tmp_path: Path) -> None:
