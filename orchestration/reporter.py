@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.events import AssetObservationData, DagsterEvent, StepMaterializationData
-from filelock import FileLock, Timeout
 
 from orchestration import slots
 from orchestration.event_log import one_transaction
@@ -27,6 +26,7 @@ from orchestration.instance import end_dead_runs, open_instance
 from orchestration.marks import mark_refused
 from orchestration.report import Report, judged_key, report_of
 from quality.desk import Desk
+from storage import locks
 from storage.crash import reached
 from storage.ledger.ledger import OutboxEntry
 from storage.paths import parse_delivery_id
@@ -39,6 +39,7 @@ BATCH = 25
 GATHER_SECONDS = 1.0
 IDLE_SECONDS = 0.3
 TIDY_SECONDS = 30.0
+_LOCK = "reporter"
 _OUTBOX = "verbund/outbox"
 #: Set in Dagster's storage once it knows what the ledger knows.
 _KNOWN = "verbund/ledger_known_since"
@@ -60,9 +61,8 @@ def deliveries_judged() -> None:
 def run(settings: Settings, stop: threading.Event | None = None) -> None:
     """Tell Dagster until `stop` is set; waits while another reporter of this home runs."""
     stop = stop or threading.Event()
-    lock = FileLock(settings.paths.create().lock("reporter"), timeout=1.0)
     while not stop.is_set():
-        with contextlib.suppress(Timeout), lock:
+        with contextlib.suppress(locks.Busy), locks.holding(settings, _LOCK, timeout=1.0):
             _serve(settings, stop)
 
 
@@ -263,7 +263,7 @@ def opened(settings: Settings) -> Iterator[Reporter]:
 def report_all(settings: Settings) -> int:
     """Tell Dagster everything that waits, now; returns how many lines were told."""
     lines = 0
-    with FileLock(settings.paths.create().lock("reporter"), timeout=60), opened(settings) as reporter:
+    with locks.holding(settings, _LOCK, timeout=60), opened(settings) as reporter:
         reporter.recover()
         while told := reporter.report_waiting():
             lines += told
@@ -276,9 +276,9 @@ def tell_again(settings: Settings) -> int:
     What waits in the outbox is told with it. A reporter does this by itself when it meets an empty storage.
 
     Raises:
-        filelock.Timeout: A reporter of this home runs; end it first.
+        storage.locks.Busy: A reporter of this home runs; end it first.
     """
-    with FileLock(settings.paths.create().lock("reporter"), timeout=60), opened(settings) as reporter:
+    with locks.holding(settings, _LOCK, timeout=60), opened(settings) as reporter:
         return reporter.tell_again()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -19,12 +20,15 @@ from typing import Any, Literal
 
 import duckdb
 
-from storage import lake
+from storage import lake, stores
+from storage.objects.base import NoSuchObject
 from storage.settings import Settings, project_root
 
 #: Models that say how well data is supplied; every verdict changes them, whatever was delivered.
 EVERY_DELIVERY = "tag:every_delivery"
 _STAGING = "stg_"
+#: Object beside the lakes that names the state readers may see.
+_CURRENT = "foundation.current.json"
 _BUILT = frozenset({"success", "pass", "warn", "fail"})
 
 # dbt keeps its flags, its adapter and its connection in globals
@@ -106,7 +110,7 @@ def build(settings: Settings, select: Sequence[str] | None = None, full: bool = 
     Raises:
         FoundationBroken: A model or seed failed, or dbt could not start. Failed data tests are in the result.
         storage.lake.LakeUnavailable: A catalog cannot be attached; `accepted` must exist.
-        filelock.Timeout: Another build held the catalog for too long.
+        storage.locks.Busy: Another build held the catalog for too long.
     """
     began = time.monotonic()
     with _ONE_AT_A_TIME, lake.writing(settings, "foundation"):
@@ -147,9 +151,10 @@ def select_for(dataset: str) -> list[str]:
 def current(settings: Settings) -> Current | None:
     """The last state published, None before the first build."""
     try:
-        told = json.loads(_current_file(settings).read_text(encoding="utf-8"))
+        with stores.lake_files(settings).open(_CURRENT) as file:
+            told = json.load(file)
         return Current(int(told["foundation"]), int(told["accepted"]), str(told["project"]))
-    except FileNotFoundError:
+    except NoSuchObject:
         return None
 
 
@@ -182,18 +187,9 @@ def _lakes(settings: Settings, *, new: bool) -> Iterator[duckdb.DuckDBPyConnecti
         yield connection
 
 
-def _current_file(settings: Settings) -> Path:
-    return settings.paths.lake / "foundation.current.json"
-
-
 def _publish(settings: Settings, state: Current) -> None:
-    file = _current_file(settings)
-    fresh = file.with_name(f".{file.name}.{os.getpid()}")
-    fresh.write_text(
-        json.dumps({"foundation": state.foundation, "accepted": state.accepted, "project": state.project}),
-        encoding="utf-8",
-    )
-    fresh.replace(file)
+    told = json.dumps({"foundation": state.foundation, "accepted": state.accepted, "project": state.project})
+    stores.lake_files(settings).put(_CURRENT, io.BytesIO(told.encode()))
 
 
 # --- dbt ---
@@ -238,8 +234,8 @@ def _manifest() -> Any:
 _QUIET = ["--quiet", "--log-level", "none", "--no-use-colors", "--no-print"]
 
 
-def _in_project() -> list[str]:
-    return ["--project-dir", str(project_dir()), "--profiles-dir", str(project_dir()), "--target", "pinned"]
+def _in_project(target: str = "pinned") -> list[str]:
+    return ["--project-dir", str(project_dir()), "--profiles-dir", str(project_dir()), "--target", target]
 
 
 def _invoke(settings: Settings, arguments: Sequence[str], *, accepted_snapshot: int) -> Any:
@@ -247,8 +243,9 @@ def _invoke(settings: Settings, arguments: Sequence[str], *, accepted_snapshot: 
 
     places = ["--target-path", str(settings.paths.dbt / "target"), "--log-path", str(settings.paths.dbt / "logs")]
     manifest = _manifest()
+    target = _in_project("server" if settings.is_server else "pinned")
     with _environment(settings, accepted_snapshot):
-        return _result_of(dbtRunner(manifest=manifest).invoke([*_QUIET, *arguments, *_in_project(), *places]))
+        return _result_of(dbtRunner(manifest=manifest).invoke([*_QUIET, *arguments, *target, *places]))
 
 
 @contextlib.contextmanager
@@ -259,11 +256,24 @@ def _environment(settings: Settings, accepted_snapshot: int) -> Iterator[None]:
     told = {
         "VERBUND_HOME": str(settings.paths.root),
         "VERBUND_ACCEPTED_ADDRESS": lake.catalog_address(settings, "accepted"),
-        "VERBUND_ACCEPTED_DATA": str(lake.data_path(settings, "accepted")),
+        "VERBUND_ACCEPTED_DATA": lake.data_path(settings, "accepted"),
         "VERBUND_ACCEPTED_SNAPSHOT": str(accepted_snapshot),
         "VERBUND_FOUNDATION_ADDRESS": lake.catalog_address(settings, "foundation"),
-        "VERBUND_FOUNDATION_DATA": str(lake.data_path(settings, "foundation")),
+        "VERBUND_FOUNDATION_DATA": lake.data_path(settings, "foundation"),
     }
+    if settings.is_server:
+        assert settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key
+        scheme, _, host = settings.s3_endpoint.rstrip("/").partition("://")
+        told |= {
+            "VERBUND_S3_HOST": host,
+            "VERBUND_S3_USE_SSL": str(scheme == "https").lower(),
+            "VERBUND_S3_REGION": settings.s3_region,
+            "VERBUND_S3_CA_FILE": str(settings.s3_ca_file or ""),
+            "VERBUND_LAKE_SCOPE": f"s3://{settings.s3_bucket}-lake",
+            # dbt keeps variables of this beginning out of its logs
+            "DBT_ENV_SECRET_VERBUND_S3_ACCESS_KEY": settings.s3_access_key,
+            "DBT_ENV_SECRET_VERBUND_S3_SECRET_KEY": settings.s3_secret_key.get_secret_value(),
+        }
     before = {name: os.environ.get(name) for name in told}
     os.environ.update(told)
     try:

@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from watchfiles import watch
 
 from quality.desk import SETTLED_SECONDS, Desk
 from quality.errors import PlatformTrouble
 from quality.judge import Judged
 from quality.sources import Misconfigured
+from storage import locks
 from storage.crash import reached
 from storage.ledger.ledger import Delivery
 from storage.ledger.states import WAITING
@@ -42,16 +42,13 @@ LEASE_SECONDS = 3600.0
 @contextlib.contextmanager
 def holding(settings: Settings, shard: tuple[int, int] = (0, 1), *, wait_seconds: float = 0) -> Iterator[bool]:
     """Hold the lock of a shard's judge; yields False when somebody else holds it."""
-    lock = FileLock(settings.paths.create().lock(f"judge-{shard[0]}"), timeout=wait_seconds)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locks.holding(settings, f"judge-{shard[0]}", timeout=wait_seconds))
+        except locks.Busy:
+            yield False
+            return
         yield True
-    finally:
-        lock.release()
 
 
 def ring(settings: Settings) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 
 import duckdb
 import yaml
-from filelock import FileLock
 
 from quality import foundation
 from quality.codelists import load_code_lists
@@ -47,7 +46,7 @@ from quality.release_reading import (
     releases,
     text,
 )
-from storage import lake
+from storage import lake, locks
 from storage.settings import Settings, project_root
 
 __all__ = [
@@ -90,15 +89,14 @@ def release(settings: Settings, note: str = "", now: datetime | None = None, *, 
     Raises:
         NothingToRelease: The foundation was never built to the end.
         storage.lake.LakeUnavailable: A catalog cannot be read at the snapshot; nothing was changed.
-        filelock.Timeout: Another process was releasing for too long.
+        storage.locks.Busy: Another process was releasing for too long.
     """
     state = foundation.current(settings)
     if state is None:
         raise NothingToRelease("the foundation has not been built yet; `verbund build` builds it")
     home = settings.paths
     home.releases.mkdir(parents=True, exist_ok=True)
-    home.locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.lock("release"), timeout=lake.LOCK_SECONDS):
+    with locks.holding(settings, "release", timeout=lake.LOCK_SECONDS):
         for left_over in home.releases.glob(".making-*"):
             shutil.rmtree(left_over)
         last = next(reversed(releases(settings)), None)

@@ -74,7 +74,7 @@ class AcceptedLake:
 
     def _attach(self) -> None:
         """Attach the catalog; one process makes it, the others wait, or they would find each other's lock."""
-        if self.settings.paths.accepted_catalog.exists():
+        if lake.exists(self.settings, "accepted"):
             try:
                 return lake.attach(self.connection, self.settings, "accepted")
             except lake.LakeUnavailable:

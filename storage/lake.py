@@ -1,5 +1,7 @@
 """The lakehouse: DuckDB with its extensions from wheels, the two DuckLake catalogs, one writer and one lock each.
 
+Embedded: catalogs in SQLite, Parquet in folders. Server: catalogs in schemas of PostgreSQL, Parquet in the object store.
+
 What the accepted tables hold is decided by contracts in `quality`; here they are opened, replaced by slot and read.
 """
 
@@ -13,12 +15,16 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb
-from filelock import FileLock
 
+from storage import database, locks
 from storage.settings import Settings
 
 CatalogName = Literal["accepted", "foundation"]
-EXTENSIONS = ("ducklake", "sqlite_scanner")
+#: Extensions by profile.
+EXTENSIONS = {
+    "local": ("ducklake", "sqlite_scanner"),
+    "server": ("ducklake", "postgres_scanner", "httpfs"),
+}
 #: How long a writer waits for another one of the same catalog before giving up, in seconds.
 LOCK_SECONDS = 120.0
 
@@ -35,7 +41,7 @@ def extension_directory(settings: Settings) -> Path:
     """
     folder = settings.paths.root / "duckdb_extensions"
     target = folder / f"v{duckdb.__version__}" / _platform()
-    for name in EXTENSIONS:
+    for name in EXTENSIONS[settings.profile]:
         link = target / f"{name}.duckdb_extension"
         wheel = _wheel_file(name)
         if link.is_symlink() and link.resolve() == wheel:
@@ -70,9 +76,11 @@ def connect(
         config["threads"] = str(threads)
     connection = duckdb.connect(":memory:", config=config)
     try:
-        for name in EXTENSIONS:
+        for name in EXTENSIONS[settings.profile]:
             connection.load_extension(name)
         connection.execute("set timezone = 'UTC'")
+        if settings.is_server:
+            _reach_store(connection, settings)
     except duckdb.Error as error:
         connection.close()
         raise LakeUnavailable(f"an extension of DuckDB cannot be loaded: {error}") from error
@@ -80,15 +88,37 @@ def connect(
 
 
 def catalog_address(settings: Settings, catalog: CatalogName) -> str:
-    """What follows `ducklake:` in an ATTACH; also used by dbt."""
+    """What follows `ducklake:` in an ATTACH; also used by dbt. Holds no password."""
+    if settings.is_server:
+        return f"postgres:{database.conninfo(settings)}"
     home = settings.paths
     file = home.accepted_catalog if catalog == "accepted" else home.foundation_catalog
     return f"sqlite:{file}"
 
 
-def data_path(settings: Settings, catalog: CatalogName) -> Path:
-    """Folder of the catalog's Parquet files."""
-    return settings.paths.accepted_data if catalog == "accepted" else settings.paths.foundation_data
+def data_path(settings: Settings, catalog: CatalogName) -> str:
+    """Where the catalog's Parquet files lie: a folder, or a prefix of the object store."""
+    if settings.is_server:
+        return f"s3://{settings.s3_bucket}-lake/{catalog}"
+    return str(settings.paths.accepted_data if catalog == "accepted" else settings.paths.foundation_data)
+
+
+def catalog_schema(catalog: CatalogName) -> str:
+    """Schema of the database that holds a catalog in the server profile."""
+    return f"lake_{catalog}"
+
+
+def exists(settings: Settings, catalog: CatalogName) -> bool:
+    """Whether the catalog was made; it may be in the making."""
+    if settings.is_server:
+        import psycopg
+
+        with psycopg.connect(database.conninfo(settings)) as connection:
+            found = connection.execute("select to_regclass(%s)", (f"{catalog_schema(catalog)}.ducklake_metadata",))
+            row = found.fetchone()
+            return row is not None and row[0] is not None
+    home = settings.paths
+    return (home.accepted_catalog if catalog == "accepted" else home.foundation_catalog).exists()
 
 
 def attach(
@@ -106,19 +136,43 @@ def attach(
         LakeUnavailable: The catalog cannot be reached, or does not exist and `read_only` forbids making it.
     """
     data = data_path(settings, catalog)
-    data.mkdir(parents=True, exist_ok=True)
     # the catalog remembers where it was made; a home that was moved or restored elsewhere lies where it lies now
-    options = [f"DATA_PATH '{data}/'", "OVERRIDE_DATA_PATH true", "META_BUSY_TIMEOUT 60000", "META_JOURNAL_MODE 'WAL'"]
+    options = [f"DATA_PATH '{data}/'", "OVERRIDE_DATA_PATH true"]
+    if settings.is_server:
+        options.append(f"META_SCHEMA '{catalog_schema(catalog)}'")
+    else:
+        Path(data).mkdir(parents=True, exist_ok=True)
+        options += ["META_BUSY_TIMEOUT 60000", "META_JOURNAL_MODE 'WAL'"]
     if read_only:
         options.append("READ_ONLY")
     if snapshot is not None:
         options.append(f"SNAPSHOT_VERSION {int(snapshot)}")
+    address = catalog_address(settings, catalog).replace("'", "''")
     try:
-        connection.execute(
-            f"attach 'ducklake:{catalog_address(settings, catalog)}' as {alias or catalog} ({', '.join(options)})"
-        )
+        connection.execute(f"attach 'ducklake:{address}' as {alias or catalog} ({', '.join(options)})")
     except duckdb.Error as error:
         raise LakeUnavailable(f"the catalog {catalog} cannot be attached: {error}") from error
+
+
+def _reach_store(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Let DuckDB read and write the lake's bucket; its secret is not shown by any statement or error."""
+    assert settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key
+    scheme, _, host = settings.s3_endpoint.rstrip("/").partition("://")
+    told = {
+        "KEY_ID": settings.s3_access_key,
+        "SECRET": settings.s3_secret_key.get_secret_value(),
+        "ENDPOINT": host,
+        "REGION": settings.s3_region,
+        "SCOPE": f"s3://{settings.s3_bucket}-lake",
+    }
+    values = ", ".join(f"{name} {_text(value)}" for name, value in told.items())
+    connection.execute(
+        f"create or replace secret verbund_lake (type s3, url_style 'path', use_ssl {scheme == 'https'}, {values})"
+    )
+    if settings.s3_ca_file is not None:
+        connection.execute(f"set ca_cert_file = {_text(str(settings.s3_ca_file))}")
+    # several judges and a build may commit at the same time
+    connection.execute("set ducklake_max_retry_count = 100")
 
 
 def snapshot_of(connection: duckdb.DuckDBPyConnection, catalog: CatalogName) -> int:
@@ -129,14 +183,17 @@ def snapshot_of(connection: duckdb.DuckDBPyConnection, catalog: CatalogName) -> 
 
 @contextmanager
 def writing(settings: Settings, catalog: CatalogName, *, timeout: float = LOCK_SECONDS) -> Iterator[None]:
-    """Be the only writer of a catalog, across threads and processes; freed by the system when a process dies.
+    """Be the only writer of a catalog, across threads, processes and machines; freed when its holder dies.
 
     Raises:
-        filelock.Timeout: Another writer held it for longer than `timeout` seconds.
+        storage.locks.Busy: Another writer held it for longer than `timeout` seconds.
     """
-    settings.paths.locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.paths.lock(catalog), timeout=timeout):
+    with locks.holding(settings, catalog, timeout=timeout):
         yield
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _wheel_file(name: str) -> Path:

@@ -32,7 +32,7 @@ def maintain(
 
     Raises:
         storage.lake.LakeUnavailable: The catalog cannot be attached.
-        filelock.Timeout: A writer held it for too long.
+        storage.locks.Busy: A writer held it for too long.
     """
     with lake.writing(settings, catalog), contextlib.closing(lake.connect(settings, memory_mb=1024)) as connection:
         lake.attach(connection, settings, catalog)

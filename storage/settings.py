@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from storage.paths import Home
 
@@ -17,7 +18,8 @@ MIB = 1024**2
 class Settings(BaseSettings):
     """Where state lies, which region is served, and how much a single file may cost.
 
-    Given values win over the environment, the environment over the defaults here.
+    Given values win over the environment, the environment over files named like the variables (`verbund_s3_secret_key`)
+    in the folder `VERBUND_SECRETS_DIR` or systemd's `CREDENTIALS_DIRECTORY`, those over the defaults here.
     """
 
     model_config = SettingsConfigDict(env_prefix="VERBUND_", extra="ignore", frozen=True, env_ignore_empty=True)
@@ -29,7 +31,18 @@ class Settings(BaseSettings):
     profile: Literal["local", "server"] = "local"
 
     database_url: SecretStr | None = None
-    """Ledger in a database server, as SQLAlchemy writes it; without it the ledger is a file in `home`."""
+    """Database of the server profile, as SQLAlchemy writes it: `postgresql+psycopg://user:password@host/verbund`."""
+    s3_endpoint: str | None = Field(default=None, pattern=r"^https?://[^/]+/?$")
+    """Address of the object store of the server profile."""
+    s3_access_key: str | None = None
+    s3_secret_key: SecretStr | None = None
+    s3_region: str = "us-east-1"
+    s3_ca_file: Path | None = None
+    """Certificates to trust where the store's is signed by an authority of one's own."""
+    s3_bucket: str = Field(default="verbund", pattern=r"^[a-z0-9][a-z0-9-]{1,40}$")
+    """Bucket of inboxes and receipts; vault, lake and releases have buckets of this name with a suffix."""
+    vault_lock_days: int = Field(default=3653, ge=0)
+    """How long the store refuses to delete what is in the vault, where it can; 0 asks for no lock."""
 
     max_file_bytes: int = Field(default=4 * GIB, gt=0)
     max_unpacked_bytes: int = Field(default=16 * GIB, gt=0)
@@ -49,6 +62,29 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _server_is_whole(self) -> Settings:
+        if self.profile == "server":
+            wanted = ("database_url", "s3_endpoint", "s3_access_key", "s3_secret_key")
+            if missing := [f"VERBUND_{name.upper()}" for name in wanted if getattr(self, name) is None]:
+                raise ValueError(f"the server profile needs {', '.join(missing)}")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        folder = os.environ.get("VERBUND_SECRETS_DIR") or os.environ.get("CREDENTIALS_DIRECTORY")
+        files = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if folder else ()
+        return (init_settings, env_settings, *files)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether state lies in PostgreSQL and an object store; `home` is then this machine's working folder."""
+        return self.profile == "server"
 
     @property
     def paths(self) -> Home:

@@ -1,0 +1,70 @@
+"""PostgreSQL of the server profile: how to reach it without telling the password to anybody who reads a statement or a log."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from psycopg.conninfo import make_conninfo
+
+from storage.settings import Settings
+
+
+def conninfo(settings: Settings) -> str:
+    """What libpq needs to connect; the password is in a file only this user reads, which the text names.
+
+    For DuckDB and dbt, whose errors and logs repeat how they were told to connect.
+
+    Raises:
+        ValueError: The settings name no PostgreSQL.
+    """
+    url = _url(settings)
+    told: dict[str, Any] = {"host": url.host, "port": url.port, "user": url.username, "dbname": url.database}
+    told |= {name: value for name, value in url.query.items() if isinstance(value, str) and name != "options"}
+    if url.password is not None:
+        told["passfile"] = str(_password_file(settings, url))
+    return make_conninfo("", **{name: value for name, value in told.items() if value is not None})
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The same for programs that take their connection from the environment (`pg_dump`)."""
+    url = _url(settings)
+    told = {"PGHOST": url.host, "PGPORT": url.port, "PGUSER": url.username, "PGDATABASE": url.database}
+    if url.password is not None:
+        told["PGPASSFILE"] = str(_password_file(settings, url))
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def address(settings: Settings) -> str:
+    """Where the database is, for people: no password."""
+    return _url(settings).render_as_string(hide_password=True)
+
+
+def _url(settings: Settings) -> sa.URL:
+    if settings.database_url is None:
+        raise ValueError("these settings name no database server")
+    url = sa.make_url(settings.database_url.get_secret_value())
+    if url.get_backend_name() != "postgresql":
+        raise ValueError(f"expected the address of a PostgreSQL database, found {url.get_backend_name()}")
+    return url
+
+
+def _password_file(settings: Settings, url: sa.URL) -> Path:
+    def escaped(value: object) -> str:
+        return str(value).replace("\\", "\\\\").replace(":", "\\:")
+
+    line = f"*:*:*:{escaped(url.username or '*')}:{escaped(url.password)}\n"
+    file = settings.paths.create().work / f"pgpass-{url.username}"
+    try:
+        if file.read_text(encoding="utf-8") == line:
+            return file
+    except OSError:
+        pass
+    fresh = file.with_name(f".{file.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as into:
+        into.write(line)
+    fresh.replace(file)
+    return file

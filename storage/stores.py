@@ -1,0 +1,52 @@
+"""Which store holds what: folders under `VERBUND_HOME`, or buckets and prefixes of the object store."""
+
+from __future__ import annotations
+
+from storage.objects.base import ObjectStore
+from storage.objects.local import LocalStore
+from storage.settings import Settings
+
+
+def inboxes(settings: Settings) -> ObjectStore:
+    """What suppliers put: keys are `<supplier>/…`."""
+    return _s3(settings, "", "inbox/") if settings.is_server else LocalStore(settings.paths.inboxes)
+
+
+def receipts(settings: Settings) -> ObjectStore:
+    """What suppliers are answered: keys are `<supplier>/…`."""
+    return _s3(settings, "", "receipts/") if settings.is_server else LocalStore(settings.paths.root / "receipts")
+
+
+def vault(settings: Settings) -> ObjectStore:
+    """The bytes of every delivery, never changed."""
+    return _s3(settings, "-vault") if settings.is_server else LocalStore(settings.paths.vault, read_only=True)
+
+
+def lake_files(settings: Settings) -> ObjectStore:
+    """What lies beside the lakes' tables."""
+    return _s3(settings, "-lake") if settings.is_server else LocalStore(settings.paths.lake)
+
+
+def releases(settings: Settings) -> ObjectStore:
+    """Frozen states: keys are `<number>/…`."""
+    return _s3(settings, "-releases") if settings.is_server else LocalStore(settings.paths.releases)
+
+
+def buckets(settings: Settings) -> list[str]:
+    """Names of the buckets of the server profile: suppliers' files, vault, lake, releases."""
+    return [f"{settings.s3_bucket}{suffix}" for suffix in ("", "-vault", "-lake", "-releases")]
+
+
+def _s3(settings: Settings, suffix: str, prefix: str = "") -> ObjectStore:
+    # imported here: the embedded profile has no use for it
+    from storage.objects.s3 import S3Access, S3Store
+
+    assert settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key
+    access = S3Access(
+        settings.s3_endpoint,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value(),
+        settings.s3_region,
+        settings.s3_ca_file,
+    )
+    return S3Store(access, f"{settings.s3_bucket}{suffix}", prefix)
