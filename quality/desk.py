@@ -27,12 +27,12 @@ from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
 from quality.region import RegionPack, load_pack
 from quality.verdict import Finding, RowCounts, Verdict, Versions
-from storage import clock, lake
+from storage import clock, lake, stores
 from storage.accepted import AcceptedLake, SlotRows
 from storage.crash import reached
 from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, VerdictRecord
 from storage.ledger.states import state_of
-from storage.objects.local import LocalStore
+from storage.objects.base import NoSuchObject
 from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
 from storage.settings import Settings, project_root
@@ -73,8 +73,11 @@ class Desk:
         self.home = settings.paths.create()
         self.ledger = Ledger(settings.ledger_url)
         self.ledger.migrate()
-        self.vault = Vault(LocalStore(self.home.vault, read_only=True))
-        self.inboxes = LocalStore(self.home.inboxes)
+        self.vault = Vault(stores.vault(settings))
+        self.inboxes = stores.inboxes(settings)
+        self.answers = stores.receipts(settings)
+        # copies of a store's bytes are this desk's own: another one may still read what this one has done with
+        self._copies = self.home.work / who
         self._acknowledged: dict[str, datetime] = {}
         self._pack: RegionPack | None = None
         self._pack_stamp: tuple[tuple[str, int], ...] = ()
@@ -196,26 +199,57 @@ class Desk:
     def _take_new_files(self) -> int:
         taken = 0
         for supplier in sorted(self.pack.suppliers):
-            folder = self.home.inbox(supplier)
-            if not folder.is_dir():
-                continue
-            known = self.ledger.known(INBOX, supplier)
-            for info in self.inboxes.list(f"{supplier}/"):
-                key = info.key.removeprefix(f"{supplier}/")
-                if key.endswith(ANSWERS) or _is_temporary(key) or (key, info.version) in known:
-                    continue
-                if time.time() - info.modified_at.timestamp() < SETTLED_SECONDS:
-                    continue
-                with self.inboxes.open(info.key) as file:
-                    kept = self.vault.keep(file, self.settings.max_file_bytes)
-                if self.inboxes.info(info.key).version != info.version:
-                    continue  # still being written; the next sweep meets it whole
-                reached("vault.kept")
-                new = self.ledger.arrive(INBOX, supplier, key, info.version, kept.size, kept.sha256)
-                reached("ledger.arrived")
-                if new is not None:
-                    taken += self._settle(new)
+            try:
+                taken += self.sweep_inbox(supplier)
+            except OSError:
+                # one inbox that cannot be read keeps nobody else waiting; the next sweep looks again
+                log.exception("the inbox of %s could not be looked through", supplier)
         return taken
+
+    def sweep_inbox(self, supplier: str) -> int:
+        """Take in what is new in one supplier's inbox, every version of it; returns how many files that were."""
+        known = self.ledger.known(INBOX, supplier)
+        taken = 0
+        for info in self.inboxes.versions(f"{supplier}/"):
+            key = info.key.removeprefix(f"{supplier}/")
+            if (key, info.version) not in known:
+                taken += self.take_in(supplier, key, info.version, modified_at=info.modified_at)
+        return taken
+
+    def take_in(self, supplier: str, key: str, version: str, *, modified_at: datetime | None = None) -> int:
+        """Take in one version of an object of an inbox: vault, ledger, receipt 1. May be repeated.
+
+        Args:
+            supplier: Whose inbox.
+            key: Below the supplier's own prefix.
+            version: As the store told it.
+            modified_at: For stores whose objects may still be being written: since when it has rested.
+
+        Returns:
+            1 when something was taken in or answered, else 0.
+
+        Raises:
+            storage.objects.base.NoSuchObject: The store has no such version.
+        """
+        if key.endswith(ANSWERS) or _is_temporary(key):
+            return 0
+        whole = self.inboxes.puts_are_whole
+        if not whole and modified_at and time.time() - modified_at.timestamp() < SETTLED_SECONDS:
+            return 0
+        object_key = f"{supplier}/{key}"
+        try:
+            with self.inboxes.open(object_key, version) as file:
+                kept = self.vault.keep(file, self.settings.max_file_bytes)
+        except NoSuchObject:
+            if whole:
+                raise
+            return 0
+        if not whole and self.inboxes.info(object_key).version != version:
+            return 0  # still being written; the next sweep meets it whole
+        reached("vault.kept")
+        new = self.ledger.arrive(INBOX, supplier, key, version, kept.size, kept.sha256)
+        reached("ledger.arrived")
+        return self._settle(new) if new is not None else 0
 
     def _settle(self, arrival: Arrival) -> int:
         """Turn an arrival into a delivery, or answer why it cannot be one."""
@@ -243,7 +277,7 @@ class Desk:
             "reason": f"{told.missing}: {', '.join(told.owed)}",
         }
         files = write_arrival(document, self.home.receipts(arrival.supplier))
-        self._lay_beside(f"{INBOX}:{arrival.key}", arrival.supplier, files)
+        self._hand_over(f"{INBOX}:{arrival.key}", arrival.supplier, files)
         self.ledger.settle_arrival(arrival.id, problem="file.unassigned")
         return 1
 
@@ -271,7 +305,7 @@ class Desk:
             "duplicate_of": delivery.duplicate_of,
         }
         files = write_arrival(document, self.home.receipts(delivery.supplier))
-        self._lay_beside(delivery.origin, delivery.supplier, files)
+        self._hand_over(delivery.origin, delivery.supplier, files)
         self._acknowledged[delivery.delivery_id] = clock.now()
 
     def _note_receipts(self) -> None:
@@ -304,7 +338,7 @@ class Desk:
         self.ensure_tables(self.pack)
         source = None
         if not delivery.nothing_to_report:
-            source = self.vault.fetch(delivery.sha256, self.home.work)
+            source = self.vault.fetch(delivery.sha256, self._copies)
         task = Task(
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
             delivery.sha256, delivery.file_name, source, delivery.nothing_to_report,
@@ -339,7 +373,7 @@ class Desk:
             if len(batch) == 1:
                 log.exception("%s is put back: its verdict could not be stored", batch[0].task.delivery)
                 self.ledger.defer(batch[0].task.delivery, repr(error), self.who, again_after_seconds=5)
-                self.bench.forget(batch[0])
+                self._forget(batch[0])
                 return {}
             states = {}
             for judged in batch:
@@ -391,9 +425,9 @@ class Desk:
     def _tell_supplier(self, judged: Judged) -> None:
         delivery = self.ledger.delivery(judged.task.delivery)
         files = write_receipt(judged.verdict, self._sent(delivery, judged), self.home.receipts(delivery.supplier))
-        self._lay_beside(delivery.origin, delivery.supplier, files)
+        self._hand_over(delivery.origin, delivery.supplier, files)
         reached("receipt.written")
-        self.bench.forget(judged)
+        self._forget(judged)
 
     def _sent(self, delivery: Delivery, judged: Judged) -> Sent:
         contract = self.pack.contracts.get(delivery.dataset)
@@ -457,7 +491,7 @@ class Desk:
                 clock.now(), None, source, judged.format, judged.landed, judged.marks,
             )  # fmt: skip
             document = receipt_document(judged.verdict, sent, {"json": None, "html": None, "xlsx": None})
-            self.bench.forget(judged)
+            self._forget(judged)
         return document
 
     # --- what else may happen ---
@@ -518,25 +552,28 @@ class Desk:
     def _write_if_missing(self, delivery: DeliveryView) -> int:
         folder = self.home.receipts(delivery.supplier)
         if delivery.verdict_state is None:
-            if not (folder / f"{delivery.delivery_id}.eingang.json").exists():
+            if not self.answers.exists(f"{delivery.supplier}/{delivery.delivery_id}.eingang.json"):
                 self._acknowledge(delivery)
                 return 1
             return 0
-        receipt = folder / f"{receipt_stem(delivery.delivery_id)}.json"
+        receipt = f"{delivery.supplier}/{receipt_stem(delivery.delivery_id)}.json"
+        there = self.answers.exists(receipt)
         # only a verdict that was given again can be another one than the receipt that lies there
-        if receipt.exists() and delivery.judged_at == delivery.first_judged_at:
+        if there and delivery.judged_at == delivery.first_judged_at:
             return 0
         body = self.ledger.verdict(delivery.delivery_id) or {}
-        if receipt.exists() and _tells(json.loads(receipt.read_text(encoding="utf-8")), body):
-            return 0
+        if there:
+            with self.answers.open(receipt) as file:
+                if _tells(json.load(file), body):
+                    return 0
         killed = next((f for f in body.get("findings", ()) if f["rule"] == KILLED), None)
         # what killed its reader must not be read again only to say so
         judged = self._unread(delivery, "-") if killed else self.judge(delivery)
         if not _finds(judged, body):
             judged = replace(judged, marks=None)
         files = write_receipt(judged.verdict, self._sent(delivery, judged), folder, recorded=body)
-        self._lay_beside(delivery.origin, delivery.supplier, files)
-        self.bench.forget(judged)
+        self._hand_over(delivery.origin, delivery.supplier, files)
+        self._forget(judged)
         return 1
 
     def receipt(self, delivery_id: str) -> dict[str, Any]:
@@ -564,18 +601,38 @@ class Desk:
             places[ending] = next((str(path) for path in found if path.exists()), None)
         return places
 
-    def _lay_beside(self, origin: str, supplier: str, files: ReceiptFiles) -> None:
-        """Answers to what came through an inbox lie beside the file as well, under its name."""
+    def _hand_over(self, origin: str, supplier: str, files: ReceiptFiles) -> None:
+        """Put an answer where its supplier looks.
+
+        In a folder that is beside the file, under its name. In an object store it is the supplier's own prefix of
+        receipts, there also under the name of the file: of its own inbox a supplier can read nothing.
+        """
         kind, _, key = origin.partition(":")
-        if kind != INBOX or not key:
-            return
-        beside = self.home.inbox(supplier) / key
-        for file in (files.html, files.xlsx):
-            if file is not None and beside.parent.is_dir():
-                ending = "".join(file.suffixes[-2:])
+        came_by_inbox = kind == INBOX and bool(key)
+        if self.settings.is_server:
+            # the JSON last: where it is, the receipt is whole
+            for file in (files.xlsx, files.html, files.json):
+                if file is not None:
+                    self.answers.put(f"{supplier}/{file.name}", file)
+        for file in (files.html, files.xlsx) if came_by_inbox else ():
+            if file is None:
+                continue
+            ending = "".join(file.suffixes[-2:])
+            if self.settings.is_server:
+                self.answers.put(f"{supplier}/{key}{ending}", file)
+                continue
+            beside = self.home.inbox(supplier) / key
+            if beside.parent.is_dir():
                 fresh = beside.with_name(f".{beside.name}{ending}.tmp")
                 shutil.copyfile(file, fresh)
                 fresh.replace(beside.with_name(f"{beside.name}{ending}"))
+
+    def _forget(self, judged: Judged) -> None:
+        """Drop what judging left behind, and the copy of the bytes where the vault is not of this machine."""
+        self.bench.forget(judged)
+        source = judged.task.source
+        if source is not None and source.parent == self._copies:
+            source.unlink(missing_ok=True)
 
 
 def load_region(settings: Settings) -> RegionPack:

@@ -39,11 +39,16 @@ class Stored:
 
 
 class ObjectStore(Protocol):
-    """Objects under keys like `wuppertal-x/2025/report.csv`. A reader sees an object whole or not at all.
+    """Objects under keys like `wuppertal-x/2025/report.csv`. What the platform puts, a reader sees whole or not at all.
 
     Every method raises ValueError for a key that could lead elsewhere (absolute, `..`, empty parts); `open`, `info` and
     `size` raise `NoSuchObject` for a key that holds nothing.
     """
+
+    @property
+    def puts_are_whole(self) -> bool:
+        """Whether nobody else can be met in the midst of writing either; people copy files into folders bit by bit."""
+        ...
 
     def put_new(self, key: str, source: Path | BinaryIO) -> bool:
         """Store unless the key holds something; then leave that alone and return False."""
@@ -61,7 +66,9 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def open(self, key: str) -> BinaryIO: ...
+    def open(self, key: str, version: str | None = None) -> BinaryIO:
+        """The bytes under a key, or those of one of its versions where the store keeps them."""
+        ...
 
     def exists(self, key: str) -> bool: ...
 
@@ -71,6 +78,10 @@ class ObjectStore(Protocol):
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object whose key begins with the prefix, in the order of keys."""
+        ...
+
+    def versions(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """The same with every version the store keeps; deleted ones whose bytes are still there are among them."""
         ...
 
     def local_path(self, key: str) -> Path | None:

@@ -41,6 +41,10 @@ class LocalStore:
         self.root = root.absolute()
         self._mode = 0o444 if read_only else 0o666
 
+    @property
+    def puts_are_whole(self) -> bool:
+        return False
+
     def put_new(self, key: str, source: Path | BinaryIO) -> bool:
         target = self._target(key)
         if os.path.lexists(target):
@@ -67,8 +71,11 @@ class LocalStore:
             new = self._link(temporary, into, target)
         return Stored(key, digest.hexdigest(), size, new)
 
-    def open(self, key: str) -> BinaryIO:
+    def open(self, key: str, version: str | None = None) -> BinaryIO:
         path = self._inside(key)
+        if version is not None and self.info(key).version != version:
+            # a folder keeps the last bytes only
+            raise NoSuchObject(key)
         try:
             # without NONBLOCK a named pipe somebody put there would hold us for ever
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -107,6 +114,9 @@ class LocalStore:
             return
         with suppress(NoSuchObject):
             yield from _walk(self._inside(folder), f"{folder}/", prefix)
+
+    def versions(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return self.list(prefix)
 
     def local_path(self, key: str) -> Path | None:
         self.info(key)
