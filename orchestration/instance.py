@@ -13,13 +13,17 @@ from typing import Any
 import dagster as dg
 from filelock import FileLock
 
+from storage import database
 from storage.settings import Settings, project_root
 
 #: Keeps the template of runs from starting pools of threads when it imports.
 ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 LOCATION = "verbund"
 MODULE = "orchestration.definitions"
-_TEMPLATE = project_root() / "infra" / "dagster" / "dagster.yaml"
+_TEMPLATES = {
+    "local": project_root() / "infra" / "dagster" / "dagster.yaml",
+    "server": project_root() / "infra" / "dagster" / "dagster.server.yaml",
+}
 
 
 def prepare_instance(settings: Settings) -> Path:
@@ -28,8 +32,10 @@ def prepare_instance(settings: Settings) -> Path:
     Makes the databases of a new home: processes that make them at the same time leave them broken.
     """
     folder = settings.paths.create().dagster
-    text = _TEMPLATE.read_text(encoding="utf-8").replace("{dagster_home}", str(folder))
+    text = _TEMPLATES[settings.profile].read_text(encoding="utf-8").replace("{dagster_home}", str(folder))
+    os.environ.update(_storage(settings))
     made = folder / "storage" / "made"
+    made.parent.mkdir(exist_ok=True)
     with FileLock(settings.paths.lock("dagster"), timeout=60):
         _write(folder / "dagster.yaml", text)
         if not made.exists():
@@ -75,6 +81,7 @@ def processes(settings: Settings, *, port: int = 3000, code_port: int = 3001, ho
         "VERBUND_REGION": str(settings.region_dir),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(project_root()), os.environ.get("PYTHONPATH", "")])),
         "DO_NOT_TRACK": "1",
+        **_storage(settings),
     }
     python = [sys.executable, "-m"]
     at_code = ["-h", "127.0.0.1", "-p", str(code_port)]
@@ -104,6 +111,11 @@ def end_dead_runs(instance: dg.DagsterInstance, *, also: Sequence[str] = ()) -> 
             instance.report_run_failed(run, "the process of this run ended without saying so")
             ended.append(run.run_id)
     return ended
+
+
+def _storage(settings: Settings) -> dict[str, str]:
+    """What `dagster.server.yaml` asks the environment for."""
+    return {"VERBUND_DAGSTER_URL": database.dagster_url(settings)} if settings.is_server else {}
 
 
 def _process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:

@@ -17,6 +17,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from quality import calendar
@@ -27,7 +28,7 @@ from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
 from quality.region import RegionPack, load_pack
 from quality.verdict import Finding, RowCounts, Verdict, Versions
-from storage import clock, lake, stores
+from storage import clock, database, lake, stores
 from storage.accepted import AcceptedLake, SlotRows
 from storage.crash import reached
 from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, VerdictRecord
@@ -71,6 +72,8 @@ class Desk:
     def __init__(self, settings: Settings, *, who: str = "judge-0") -> None:
         self.settings, self.who = settings, who
         self.home = settings.paths.create()
+        if settings.is_server:
+            database.prepare(settings)
         self.ledger = Ledger(settings.ledger_url)
         self.ledger.migrate()
         self.vault = Vault(stores.vault(settings))
@@ -78,7 +81,8 @@ class Desk:
         self.answers = stores.receipts(settings)
         # copies of a store's bytes are this desk's own: another one may still read what this one has done with
         self._copies = self.home.work / who
-        self._acknowledged: dict[str, datetime] = {}
+        # several threads of an intake put in
+        self._acknowledged: SimpleQueue[tuple[str, datetime]] = SimpleQueue()
         self._pack: RegionPack | None = None
         self._pack_stamp: tuple[tuple[str, int], ...] = ()
 
@@ -155,7 +159,7 @@ class Desk:
         )  # fmt: skip
         reached("ledger.received")
         self._acknowledge(delivery)
-        self._note_receipts()
+        self.note_receipts()
         return delivery
 
     def declare_nothing(self, supplier: str, dataset: str, period: str, *, who: str, reason: str) -> Delivery:
@@ -178,7 +182,7 @@ class Desk:
             nothing_to_report=True, reason=reason, synthetic=self._is_synthetic(supplier, None),
         )  # fmt: skip
         self._acknowledge(delivery)
-        self._note_receipts()
+        self.note_receipts()
         return delivery
 
     def sweep_inboxes(self) -> int:
@@ -190,10 +194,10 @@ class Desk:
         taken = 0
         try:
             for arrival in self.ledger.unsettled():
-                taken += self._settle(arrival)
+                taken += self.settle(arrival)
             taken += self._take_new_files()
         finally:
-            self._note_receipts()
+            self.note_receipts()
         return taken
 
     def _take_new_files(self) -> int:
@@ -249,9 +253,9 @@ class Desk:
         reached("vault.kept")
         new = self.ledger.arrive(INBOX, supplier, key, version, kept.size, kept.sha256)
         reached("ledger.arrived")
-        return self._settle(new) if new is not None else 0
+        return self.settle(new) if new is not None else 0
 
-    def _settle(self, arrival: Arrival) -> int:
+    def settle(self, arrival: Arrival) -> int:
         """Turn an arrival into a delivery, or answer why it cannot be one."""
         name = arrival.key.rsplit("/", 1)[-1]
         if arrival.supplier not in self.pack.suppliers:
@@ -306,12 +310,15 @@ class Desk:
         }
         files = write_arrival(document, self.home.receipts(delivery.supplier))
         self._hand_over(delivery.origin, delivery.supplier, files)
-        self._acknowledged[delivery.delivery_id] = clock.now()
+        self._acknowledged.put((delivery.delivery_id, clock.now()))
 
-    def _note_receipts(self) -> None:
+    def note_receipts(self) -> None:
         """Tell the ledger when the receipts of arrival were there: one commit for a whole sweep, each costs a sync."""
-        self.ledger.acknowledge(self._acknowledged, self.who)
-        self._acknowledged = {}
+        noted: dict[str, datetime] = {}
+        while not self._acknowledged.empty():
+            delivery_id, at = self._acknowledged.get()
+            noted[delivery_id] = at
+        self.ledger.acknowledge(noted, self.who)
 
     def _known(self, supplier: str, dataset: str, period: str) -> None:
         pack = self.pack
@@ -546,7 +553,7 @@ class Desk:
                 written += self._write_if_missing(delivery)
             except Exception:
                 log.exception("the receipt of %s cannot be written", delivery.delivery_id)
-        self._note_receipts()
+        self.note_receipts()
         return written
 
     def _write_if_missing(self, delivery: DeliveryView) -> int:

@@ -35,8 +35,9 @@ log = logging.getLogger("verbund.judge")
 
 #: A file that was begun this often without an end has killed its judge twice.
 DANGEROUS_AFTER = 3
-#: A lease outlives any judging; a judge that died is followed by one of the same name, which may go on at once.
-LEASE_SECONDS = 3600.0
+#: A judge keeps what it has in hand by renewing its lease. Once it died, one of the same name may go on at once, and
+#: others after this time.
+LEASE_SECONDS = 120.0
 
 
 @contextlib.contextmanager
@@ -53,6 +54,11 @@ def holding(settings: Settings, shard: tuple[int, int] = (0, 1), *, wait_seconds
 
 def ring(settings: Settings) -> None:
     """Wake every judge of this home."""
+    if settings.is_server:
+        from storage import arrivals
+
+        arrivals.ring(settings)
+        return
     bell = settings.paths.create().root / "bell"
     bell.mkdir(exist_ok=True)
     (bell / "rung").write_text(str(time.time_ns()))
@@ -62,7 +68,7 @@ def until_judged(desk: Desk, delivery_id: str) -> None:
     """Wait until a delivery has its verdict: from the running judge where there is one, else by judging here."""
     ring(desk.settings)
     while desk.ledger.delivery(delivery_id).state in WAITING:
-        with holding(desk.settings, wait_seconds=0.05) as held:
+        with holding(desk.settings, wait_seconds=0.1) as held:
             if held:
                 work_queue(desk)
                 if desk.ledger.delivery(delivery_id).state in WAITING:
@@ -88,7 +94,9 @@ def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1)) -> int:
             if suspect:
                 desk.answer(batch)
                 batch = []
-            if (judged := _judge_or_set_aside(desk, delivery, begins)) is not None:
+            with _keeping(desk, [delivery.delivery_id, *(judged.task.delivery for judged in batch)]):
+                judged = _judge_or_set_aside(desk, delivery, begins)
+            if judged is not None:
                 batch.append(judged)
             if suspect or time.monotonic() > due:
                 break
@@ -107,7 +115,8 @@ def run(
 
     Args:
         settings: Where state lies.
-        shard: Which part of how many; shard 0 also looks through the inboxes.
+        shard: Which part of how many. Embedded, a supplier is always the same judge's, and shard 0 also looks through
+            the inboxes; on a server all judges work one queue and the intake fills it.
         stop: Ends the loop after the batch in hand.
         ready: Called once everything is warm.
     """
@@ -125,12 +134,14 @@ def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, re
     if ready:
         ready()
     try:
-        desk.write_missing_receipts()
+        if shard[0] == 0:
+            desk.write_missing_receipts()
+        part = (0, 1) if settings.is_server else shard
         for _ in _wakes(settings, stop):
             try:
-                if shard[0] == 0:
+                if shard[0] == 0 and not settings.is_server:
                     desk.sweep_inboxes()
-                work_queue(desk, shard)
+                work_queue(desk, part)
             except Exception:
                 # a judge that ends helps nobody: the reason is logged, state is unchanged, the next wake tries again
                 log.exception("the queue could not be worked; trying again")
@@ -139,8 +150,34 @@ def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, re
         desk.close()
 
 
+@contextlib.contextmanager
+def _keeping(desk: Desk, deliveries: Sequence[str]) -> Iterator[None]:
+    """Renew the lease of what is in hand for as long as the block takes."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(LEASE_SECONDS / 4):
+            try:
+                desk.ledger.renew(deliveries, desk.who, LEASE_SECONDS)
+            except Exception:
+                # another judge may take it up then; the verdict is stored once whoever comes first
+                log.exception("the lease of %s could not be renewed", ", ".join(deliveries))
+
+    threading.Thread(target=renew, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def _wakes(settings: Settings, stop: threading.Event) -> Iterator[None]:
-    """Yield when something may have arrived: a change under the inboxes, the bell, or the sweep's time."""
+    """Yield when something may wait: a change under the inboxes, the bell, the database's word, or the sweep's time."""
+    if settings.is_server:
+        from storage import arrivals
+
+        for _ in arrivals.wakes(settings, arrivals.QUEUE, stop, at_least_every=min(settings.sweep_seconds, 2.0)):
+            yield None
+        return
     home = settings.paths.create()
     (home.root / "bell").mkdir(exist_ok=True)
     changes = watch(

@@ -9,7 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 
-from storage.settings import Settings
+from storage.settings import Settings, project_root
+
+#: Schemas the platform keeps its state in; the ledger is in `public`.
+SCHEMAS = ("lake_accepted", "lake_foundation", "dagster", "intake")
 
 
 def conninfo(settings: Settings) -> str:
@@ -35,6 +38,38 @@ def environment(settings: Settings) -> dict[str, str]:
     if url.password is not None:
         told["PGPASSFILE"] = str(_password_file(settings, url))
     return {name: str(value) for name, value in told.items() if value is not None}
+
+
+def dagster_url(settings: Settings) -> str:
+    """Address of Dagster's own storage, a schema of the same database; holds the password."""
+    url = _url(settings).set(drivername="postgresql").update_query_dict({"options": "-csearch_path=dagster"})
+    return url.render_as_string(hide_password=False)
+
+
+def prepare(settings: Settings) -> None:
+    """Make the schemas the platform keeps its state in, and the receiver of the store's events; may be repeated.
+
+    The ledger migrates itself, the catalogs and Dagster fill their schemas when they are first opened.
+
+    Raises:
+        psycopg.Error: The database cannot be reached, or this role may not do it.
+    """
+    import psycopg
+
+    with psycopg.connect(conninfo(settings)) as connection:
+        # two who prepare take turns
+        connection.execute("select pg_advisory_xact_lock(7286002)")
+        for schema in SCHEMAS:
+            # asked first: a role that may not create schemas can still work where they stand
+            if connection.execute("select to_regnamespace(%s)", (schema,)).fetchone() == (None,):
+                connection.execute(f"create schema {schema}")
+        if connection.execute("select to_regproc('intake.take_event')").fetchone() == (None,):
+            connection.execute(intake_file().read_bytes())
+
+
+def intake_file() -> Path:
+    """The SQL that makes the receiver of the store's events."""
+    return project_root() / "infra" / "postgres" / "intake.sql"
 
 
 def address(settings: Settings) -> str:

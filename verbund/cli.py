@@ -633,9 +633,7 @@ def demo(
 def up(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
-    judges: Annotated[
-        int, typer.Option(help="Judge processes; suppliers are shared out among them.", min=1, max=8)
-    ] = 1,
+    judges: Annotated[int, typer.Option(help="Judge processes; the work is shared out among them.", min=1, max=8)] = 1,
     home: Home = None,
     region: Region = None,
     as_json: Json = False,
@@ -669,6 +667,16 @@ def judge(
 
     _log_to_stderr()
     judging.run(settings_of(home, region), shard=(shard, of), stop=stop_on_signal())
+
+
+@command(hidden=True)
+def intake(home: Home = None, region: Region = None) -> None:
+    """Be the intake of the server profile (started by `verbund up`)."""
+    from quality import intake
+    from verbund.processes import stop_on_signal
+
+    _log_to_stderr()
+    intake.run(settings_of(home, region), stop=stop_on_signal())
 
 
 def main() -> None:

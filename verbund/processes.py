@@ -1,4 +1,4 @@
-"""Starting and watching the processes of the embedded profile: judges, reporter, Dagster's webserver and daemon."""
+"""Starting and watching the processes of one machine: intake, judges, reporter, Dagster's webserver and daemon."""
 
 from __future__ import annotations
 
@@ -46,15 +46,21 @@ def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
     home = settings.paths.create()
     home.logs.mkdir(parents=True, exist_ok=True)
     environment = {"VERBUND_HOME": str(settings.home), "VERBUND_REGION": str(settings.region_dir)}
-    judge = [sys.executable, "-m", "verbund.cli", "judge", "--of", str(judges), "--shard"]
-    processes = [_Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
+    own = [sys.executable, "-m", "verbund.cli"]
+    processes = [_Process("intake", [*own, "intake"], environment)] if settings.is_server else []
+    judge = [*own, "judge", "--of", str(judges), "--shard"]
+    processes += [_Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
     processes += [
         _Process(command.name, command.arguments, command.environment, 10 if command.low_priority else 0)
         for command in dagster_processes(settings, host=host, port=port, code_port=_free_port())
     ]
     stop = stop_on_signal()
     out.print(f"Dagster UI:  http://{host}:{port}")
-    out.print(f"Inboxes:     {home.inboxes}/<supplier>/   (drop a file, the receipt appears beside it)", markup=False)
+    if settings.is_server:
+        inboxes = f"{settings.s3_endpoint}/{settings.s3_bucket}/inbox/<supplier>/   (receipts in receipts/<supplier>/)"
+    else:
+        inboxes = f"{home.inboxes}/<supplier>/   (drop a file, the receipt appears beside it)"
+    out.print(f"Inboxes:     {inboxes}", markup=False)
     out.print(f"Logs:        {home.logs}", markup=False)
     out.print("End with Ctrl-C.")
     try:

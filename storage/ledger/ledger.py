@@ -59,6 +59,8 @@ LEASE_SECONDS = 120.0
 
 # SQLite takes 32,766 parameters in a statement; a slot needs three
 _AT_ONCE = 2_000
+#: Channel on which PostgreSQL tells that something new waits for a judge.
+QUEUE_BELL = "verbund_queue"
 #: Ids of events that are folded before they are written.
 _NOT_WRITTEN_YET = 2**62
 
@@ -260,7 +262,8 @@ class Ledger:
             for ids in _chunks(sorted(set(delivery_ids))):
                 chosen = sa.select(t.queue).where(t.queue.c.delivery_id.in_(ids))
                 if c.dialect.name == "postgresql":
-                    chosen = chosen.with_for_update()
+                    # what another judge is taking at this moment is theirs
+                    chosen = chosen.with_for_update(skip_locked=True)
                 for row in c.execute(chosen):
                     if row.lease_until is not None and row.leased_by != who and row.lease_until > now:
                         continue
@@ -703,6 +706,9 @@ def _enqueue(c: sa.Connection, deliveries: Iterable[Delivery], begins: Mapping[s
         for d in deliveries
     ]
     _insert(c, t.queue, rows)
+    if rows and c.dialect.name == "postgresql":
+        # heard by the judges once this transaction is committed
+        c.execute(sa.select(sa.func.pg_notify(QUEUE_BELL, "")))
 
 
 def _verdict_row(record: VerdictRecord, state: str) -> dict[str, Any]:
