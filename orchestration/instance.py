@@ -77,8 +77,7 @@ def processes(settings: Settings, *, port: int = 3000, code_port: int = 3001, ho
     _write(workspace, json.dumps({"load_from": [server]}))
     environment = {
         "DAGSTER_HOME": str(folder),
-        "VERBUND_HOME": str(settings.home),
-        "VERBUND_REGION": str(settings.region_dir),
+        **settings.environment(),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(project_root()), os.environ.get("PYTHONPATH", "")])),
         "DO_NOT_TRACK": "1",
         **_storage(settings),

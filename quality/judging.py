@@ -215,12 +215,7 @@ def _judge_apart(desk: Desk, delivery: Delivery) -> None:
     """Judge in a process that may die: with limits on memory and time. Its death is a verdict."""
     settings = desk.settings
     command = [sys.executable, "-m", "quality.judging", delivery.delivery_id]
-    environment = {
-        **os.environ,
-        "VERBUND_HOME": str(settings.home),
-        "VERBUND_REGION": str(settings.region_dir),
-        "VERBUND_JUDGE_MEMORY_MB": str(settings.judge_memory_mb),
-    }
+    environment = {**os.environ, **settings.environment()}
     try:
         done = subprocess.run(
             command, env=environment, timeout=settings.judge_seconds, capture_output=True, check=False

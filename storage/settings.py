@@ -86,6 +86,16 @@ class Settings(BaseSettings):
         """Whether state lies in PostgreSQL and an object store; `home` is then this machine's working folder."""
         return self.profile == "server"
 
+    def environment(self) -> dict[str, str]:
+        """These settings for a process of ours, secrets among them: what another `Settings()` must be told."""
+        told = {name: getattr(self, name) for name in self.model_fields_set | {"home"}}
+        told["region"] = self.region_dir
+        return {
+            f"VERBUND_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in told.items()
+            if value is not None
+        }
+
     @property
     def paths(self) -> Home:
         """All places under `home`."""

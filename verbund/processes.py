@@ -45,7 +45,7 @@ def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
 
     home = settings.paths.create()
     home.logs.mkdir(parents=True, exist_ok=True)
-    environment = {"VERBUND_HOME": str(settings.home), "VERBUND_REGION": str(settings.region_dir)}
+    environment = settings.environment()
     own = [sys.executable, "-m", "verbund.cli"]
     processes = [_Process("intake", [*own, "intake"], environment)] if settings.is_server else []
     judge = [*own, "judge", "--of", str(judges), "--shard"]

@@ -13,7 +13,7 @@ from quality.judge import Judged, Task, judge
 from quality.verdict import Finding
 from storage.paths import Slot, delivery_id
 from storage.periods import period as read_period
-from storage.settings import Settings
+from tests.support.profiles import settings_for
 
 PACKS = Path(__file__).parents[1] / "packs"
 PLAIN = PACKS / "plain"
@@ -94,7 +94,7 @@ class TestBench:
     __test__ = False
 
     def __init__(self, home: Path, region: Path = PLAIN) -> None:
-        self.settings = Settings(home=home, region=str(region))
+        self.settings = settings_for(home, region)
         self.desk = Desk(self.settings)
         self.desk.ensure_tables(self.desk.pack)
         self._files = itertools.count(1)

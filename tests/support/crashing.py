@@ -56,10 +56,10 @@ class Warm:
 def _run(asked: Mapping[str, Any]) -> None:
     from quality.desk import Desk
     from quality.judging import holding, work_queue
-    from storage.settings import Settings
+    from tests.support.profiles import settings_for
 
     os.environ.update(asked["env"])
-    settings = Settings(home=Path(asked["home"]), region=asked["region"])
+    settings = settings_for(Path(asked["home"]), asked["region"])
     with holding(settings) as held:
         assert held
         if os.environ.get("VERBUND_TEST_KILLER"):

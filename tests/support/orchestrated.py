@@ -9,6 +9,7 @@ from quality.desk import Desk
 from quality.judging import work_queue
 from storage.ledger.ledger import Delivery
 from storage.settings import Settings
+from tests.support.profiles import settings_for
 
 SUPPLIER, DATASET = "wuppertal-abfall", "waste_balance"
 HEADER = "AGS;Jahr;AVV;Mengenstrom;Erfassung;Verfahren;Menge [t]"
@@ -16,7 +17,7 @@ HEADER = "AGS;Jahr;AVV;Mengenstrom;Erfassung;Verfahren;Menge [t]"
 
 def settings_of(home: Path) -> Settings:
     """Settings of a home of the bergisch region."""
-    return Settings(home=home, region="bergisch")
+    return settings_for(home)
 
 
 def waste_file(period: str, *, tonnes: str = "1.234,5", header: str = HEADER, area: str = "05124000") -> bytes:

@@ -1,0 +1,71 @@
+"""Homes of either profile: the same tests run on folders and, where real servers are named, on PostgreSQL and S3.
+
+`VERBUND_TEST_SERVERS` names them as JSON: `database` (address of a role that may create databases), `endpoint`,
+`access_key`, `secret_key`. Each home gets a database and buckets of its own, named after its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+from storage import stores
+from storage.objects.base import ObjectStore
+from storage.settings import Settings
+
+SERVERS = json.loads(os.environ.get("VERBUND_TEST_SERVERS", "null"))
+#: Tests that look at files of the embedded profile are for that profile.
+ON_SERVERS = SERVERS is not None
+
+
+def settings_for(home: Path, region: str | Path = "bergisch", **more: Any) -> Settings:
+    """Settings of a home; its database and buckets are made when it is new."""
+    if not ON_SERVERS:
+        return Settings(home=home, region=str(region), **more)
+    name = "t" + hashlib.sha256(str(home.absolute()).encode()).hexdigest()[:16]
+    made = Settings(
+        home=home, region=str(region), profile="server", database_url=_database(name), s3_endpoint=SERVERS["endpoint"],
+        s3_access_key=SERVERS["access_key"], s3_secret_key=SERVERS["secret_key"], s3_bucket=name, vault_lock_days=0, **more,
+    )  # fmt: skip
+    marker = made.paths.create().root / "buckets-made"
+    if not marker.exists():
+        _make_buckets(made)
+        marker.touch()
+    return made
+
+
+def objects(store: ObjectStore, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    """Key and bytes of everything in a store."""
+    for info in store.list(prefix):
+        with store.open(info.key) as file:
+            yield info.key, file.read()
+
+
+def _database(name: str) -> str:
+    url = sa.make_url(SERVERS["database"])
+    with psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True) as c:
+        if c.execute("select 1 from pg_database where datname = %s", (name,)).fetchone() is None:
+            c.execute(f"create database {name}")
+    return url.set(database=name, drivername="postgresql+psycopg").render_as_string(hide_password=False)
+
+
+def _make_buckets(settings: Settings) -> None:
+    from minio import Minio
+    from minio.commonconfig import ENABLED
+    from minio.versioningconfig import VersioningConfig
+
+    scheme, _, host = SERVERS["endpoint"].partition("://")
+    client = Minio(
+        endpoint=host, access_key=SERVERS["access_key"], secret_key=SERVERS["secret_key"], secure=scheme == "https"
+    )
+    for bucket in stores.buckets(settings):
+        if not client.bucket_exists(bucket_name=bucket):
+            client.make_bucket(bucket_name=bucket)
+            client.set_bucket_versioning(bucket_name=bucket, config=VersioningConfig(ENABLED))
