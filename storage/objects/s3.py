@@ -142,6 +142,10 @@ class S3Store:
         self._work = work
         self._clients: tuple[int, Minio, Minio] | None = None
 
+    @property
+    def puts_are_whole(self) -> bool:
+        return True
+
     def put_new(self, key: str, source: Path | BinaryIO) -> bool:
         name = self._name(key)
         with _opened(source) as (stream, length):

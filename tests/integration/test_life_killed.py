@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from quality.desk import ANSWERS
-from storage import lake
+from storage import lake, stores
 from storage.ledger.ledger import Ledger
-from storage.settings import Settings
+from tests.support import profiles
 from tests.support.bench import GOOD, PLAIN, SOLINGEN, THIRD, WORKS, written
 from tests.support.crashing import Warm
+from tests.support.profiles import answers_by_name, objects, settings_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 WASTE = GOOD["waste_balance"][1]
@@ -38,11 +36,7 @@ def warm() -> Iterator[Warm]:
 
 def drop(home: Path, key: str, content: str | bytes) -> None:
     """Put a file into an inbox, as if it had lain there for a minute."""
-    file = home / "inbox" / key
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content.encode() if isinstance(content, str) else content)
-    minute_ago = time.time() - 60
-    os.utime(file, (minute_ago, minute_ago))
+    profiles.drop(settings_for(home, PLAIN), key, content)
 
 
 def balance(year: int, *quantities: str, supplier: str = WORKS) -> str:
@@ -58,7 +52,7 @@ def balance(year: int, *quantities: str, supplier: str = WORKS) -> str:
 
 def state_of(home: Path) -> dict[str, Any]:
     """All that a home holds and somebody can see, without the times."""
-    settings = Settings(home=home, region=str(PLAIN))
+    settings = settings_for(home, PLAIN)
     ledger = Ledger(settings.ledger_url)
     views = {v.delivery_id: v for v in ledger.deliveries()}
     with lake.connect(settings) as connection:
@@ -68,17 +62,19 @@ def state_of(home: Path) -> dict[str, Any]:
             for table in ("waste_balance", "quarantine")
         }
     receipts = {}
-    for file in sorted((home / "receipts").rglob("*.json")):
-        document = json.loads(file.read_text())
-        receipts[file.name] = {k: v for k, v in document.items() if k not in ("received_at", "judged_at")}
+    for key, content in objects(stores.receipts(settings)):
+        if key.endswith(".json"):
+            document = json.loads(content)
+            known = {k: v for k, v in document.items() if k not in ("received_at", "judged_at")}
+            receipts[key.rpartition("/")[2]] = known
     told = [(entry.delivery_id, entry.kind, entry.body["state"]) for entry in ledger.unreported(1000)]
     state = {
         "deliveries": {name: (view.state, view.verdict_state, view.rows, view.sha256) for name, view in views.items()},
         "waiting": [delivery.delivery_id for delivery in ledger.waiting("somebody")],
         "outbox": sorted(told),
         "receipts": receipts,
-        "beside": sorted(str(f.relative_to(home)) for f in (home / "inbox").rglob("*") if f.name.endswith(ANSWERS)),
-        "vault": sorted(file.name for file in (home / "vault").rglob("*") if file.is_file()),
+        "beside": answers_by_name(settings),
+        "vault": sorted(info.key for info in stores.vault(settings).list()),
         "left_in_work": sorted(f.name for f in (home / "work").rglob("*.parquet")),
         **tables,
     }
@@ -93,8 +89,8 @@ def lived(warm: Warm, home: Path, point: str = "") -> dict[str, Any]:
     drop(home, f"{WORKS}/waste_balance/2024/b.csv", balance(2024, "1", "5", "x"))
     if point:
         assert warm.judge(home, PLAIN, crash_at=point) == KILLED
-        for file in (home / "vault").rglob("sha256/*/*"):
-            assert file.stat().st_size > 0
+        for info in stores.vault(settings_for(home, PLAIN)).list():
+            assert info.size > 0
     assert warm.judge(home, PLAIN) == 0
     return state_of(home)
 
@@ -182,13 +178,13 @@ def test_a_file_that_kills_its_reader_ends_in_a_verdict_and_keeps_nobody_waiting
     assert {d[0] for name, d in after["deliveries"].items() if name != bomb} == {"accepted"}
     assert after["waiting"] == []
     # those that were in hand beside it are no suspects: the second time each is judged alone, by the judge itself
-    ledger = Ledger(Settings(home=tmp_path).ledger_url)
+    ledger = Ledger(settings_for(tmp_path, PLAIN).ledger_url)
     events = [e for name in after["deliveries"] if name != bomb for e in ledger.history(name)]
     assert {e.who for e in events if e.kind == "judged"} == {"judge-0"}
     assert max(e.facts["begins"] for e in events if e.kind == "judging") == 2
     ledger.close()
     # whoever starts later does not read it again only to write a receipt that was lost
-    (tmp_path / "receipts" / WORKS / f"{bomb}.quittung.json").unlink()
+    stores.receipts(settings_for(tmp_path, PLAIN)).delete(f"{WORKS}/{bomb}.quittung.json")
     assert warm.judge(tmp_path, PLAIN, VERBUND_TEST_KILLER="bomb.csv") == 0
     assert state_of(tmp_path)["receipts"].keys() == after["receipts"].keys()
 

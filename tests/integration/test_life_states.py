@@ -21,8 +21,10 @@ from quality.judge import Judged
 from quality.judging import work_queue
 from quality.replay import candidates, replay
 from quality.supply import publish_supply
+from storage import stores
 from storage.paths import Slot
 from tests.support.bench import GOOD, HEIRS, PLAIN, SOLINGEN, THIRD, WORKS, TestBench, written
+from tests.support.profiles import drop
 
 WASTE = GOOD["waste_balance"][1]
 SLOT = Slot(WORKS, "waste_balance", "2024")
@@ -293,10 +295,7 @@ def test_an_overdue_slot_is_told_once_and_ends_with_its_delivery(bench: TestBenc
 
 def test_a_sweep_notes_when_each_receipt_of_arrival_was_there(bench: TestBench) -> None:
     for year in ("2022", "2023"):
-        file = bench.desk.home.inbox(WORKS) / "waste_balance" / year / "balance.csv"
-        file.parent.mkdir(parents=True)
-        file.write_text(balance("1", year=year))
-        os.utime(file, (0, 0))
+        drop(bench.settings, f"{WORKS}/waste_balance/{year}/balance.csv", balance("1", year=year))
     assert bench.desk.sweep_inboxes() == 2
     views = bench.desk.ledger.deliveries()
     assert len(views) == 2
@@ -308,7 +307,7 @@ def test_a_check_gives_the_verdict_of_a_delivery_and_stores_nothing(bench: TestB
     document = bench.desk.check(file, WORKS, "waste_balance", "2024")
     assert bench.desk.ledger.deliveries() == []
     assert served(bench) == []
-    assert not any(p.is_file() for p in bench.desk.home.vault.rglob("sha256/*/*"))
+    assert list(stores.vault(bench.settings).list()) == []
     delivery = receive(bench, balance("1", "x", "2"))
     work_queue(bench.desk)
     real = bench.desk.receipt(delivery)
@@ -475,11 +474,10 @@ def test_receipts_that_were_lost_are_written_again_as_they_were(bench: TestBench
     unjudged = receive(bench, balance("1", year="2020"), "2020")
     work_queue(bench.desk)
     before = receipt_of(bench, second)
-    folder = bench.desk.home.receipts(WORKS)
-    for file in folder.glob(f"{second}.*"):
-        file.unlink()
-    for file in folder.glob(f"{unjudged}.*"):
-        file.unlink()
+    for lost in (second, unjudged):
+        for file in bench.desk.home.receipts(WORKS).glob(f"{lost}.*"):
+            file.unlink()
+            bench.desk.answers.delete(f"{WORKS}/{file.name}")
     assert bench.desk.write_missing_receipts() == 2
     assert receipt_of(bench, second) == before
     assert bench.desk.write_missing_receipts() == 0

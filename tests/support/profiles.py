@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+from quality.desk import ANSWERS
 from storage import stores
 from storage.objects.base import ObjectStore
+from storage.objects.local import LocalStore
 from storage.settings import Settings
 
 SERVERS = json.loads(os.environ.get("VERBUND_TEST_SERVERS", "null"))
@@ -39,6 +43,22 @@ def settings_for(home: Path, region: str | Path = "bergisch", **more: Any) -> Se
         _make_buckets(made)
         marker.touch()
     return made
+
+
+def drop(settings: Settings, key: str, content: str | bytes) -> None:
+    """Put a file into an inbox (`<supplier>/…`), as if it had lain there for a minute."""
+    store = stores.inboxes(settings)
+    store.put(key, io.BytesIO(content.encode() if isinstance(content, str) else content))
+    if isinstance(store, LocalStore):
+        minute_ago = time.time() - 60
+        os.utime(store.root / key, (minute_ago, minute_ago))
+
+
+def answers_by_name(settings: Settings) -> list[str]:
+    """Keys of the answers that bear the name of the supplier's file."""
+    if settings.is_server:
+        return sorted(info.key for info in stores.receipts(settings).list() if info.key.count("/") > 1)
+    return sorted(info.key for info in stores.inboxes(settings).list() if info.key.endswith(ANSWERS))
 
 
 def objects(store: ObjectStore, prefix: str = "") -> Iterator[tuple[str, bytes]]:
