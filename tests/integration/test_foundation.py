@@ -19,6 +19,7 @@ from storage import lake
 from storage.periods import period as read_period
 from storage.settings import Settings
 from tests.support import accepted_lake
+from tests.support.profiles import settings_for
 
 NORTH, SOUTH, EAST = "05124000", "05122000", "05120000"
 Tables = dict[str, list[dict[str, Any]]]
@@ -232,7 +233,7 @@ def region() -> Tables:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A home whose foundation was built in full from `region`."""
-    made = Settings(home=tmp_path_factory.mktemp("home"))
+    made = settings_for(tmp_path_factory.mktemp("home"))
     accepted_lake.write(made, region())
     result = build(made)
     assert result.full
@@ -439,7 +440,7 @@ def test_docs_describe_every_column_of_every_curated_table(settings: Settings) -
 
 @pytest.fixture
 def spare(tmp_path: Path) -> Settings:
-    made = Settings(home=tmp_path)
+    made = settings_for(tmp_path)
     accepted_lake.write(made, region())
     return made
 
