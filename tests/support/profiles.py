@@ -19,7 +19,7 @@ import psycopg
 import sqlalchemy as sa
 
 from quality.desk import ANSWERS
-from storage import stores
+from storage import database, stores
 from storage.objects.base import ObjectStore
 from storage.objects.local import LocalStore
 from storage.settings import Settings
@@ -41,6 +41,7 @@ def settings_for(home: Path, region: str | Path = "bergisch", **more: Any) -> Se
     marker = made.paths.create().root / "buckets-made"
     if not marker.exists():
         _make_buckets(made)
+        database.prepare(made)
         marker.touch()
     return made
 
