@@ -109,18 +109,6 @@ class S3Access:
         )
 
 
-@dataclass(frozen=True)
-class Version:
-    """One version of an object, or the mark that it was deleted then. `version` is the store's name for it."""
-
-    key: str
-    version: str
-    size: int
-    modified_at: datetime
-    is_latest: bool
-    is_delete_marker: bool
-
-
 class S3Store:
     """An `ObjectStore` in a bucket, which must be there (`prepare_bucket`).
 
@@ -201,17 +189,11 @@ class S3Store:
             if not found.is_delete_marker and _latest(found) and not found.is_dir:
                 yield self._info(found)
 
-    def versions(self, prefix: str = "") -> Iterator[Version]:
-        """Every version of every object whose key begins with the prefix, deletions too, in no order to rely on."""
+    def versions(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """As everywhere, in no order to rely on; also those whose key was deleted since."""
         for found in self._listed(prefix):
-            yield Version(
-                self._key(found),
-                found.version_id or "null",
-                found.size or 0,
-                (found.last_modified or datetime.min).replace(tzinfo=UTC),
-                _latest(found),
-                found.is_delete_marker,
-            )
+            if not found.is_delete_marker and not found.is_dir:
+                yield self._info(found)
 
     def local_path(self, key: str) -> Path | None:
         self._name(key)
