@@ -41,8 +41,8 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def dagster_url(settings: Settings) -> str:
-    """Address of Dagster's own storage, a schema of the same database; holds the password."""
-    url = _url(settings).set(drivername="postgresql").update_query_dict({"options": "-csearch_path=dagster"})
+    """Address of Dagster's own storage, a schema of the same database; holds the password. By the driver it was written for."""
+    url = _url(settings).set(drivername="postgresql+psycopg2").update_query_dict({"options": "-csearch_path=dagster"})
     return url.render_as_string(hide_password=False)
 
 
