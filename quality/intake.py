@@ -97,12 +97,11 @@ class _Work:
             fresh = [s for s in by_supplier if s not in self._busy and self._rests.get(s, 0) <= now]
             for supplier in fresh[: max(0, AT_ONCE - len(self._busy))]:
                 self._busy[supplier] = self._pool.submit(self._take, supplier, by_supplier[supplier])
-            if not self._busy:
+            waits = any(self._rests.get(supplier, 0) <= now for supplier in by_supplier)
+            if not waits or not self._busy:
                 return
             # whoever is done first makes room; others go on while a large file is taken in
-            _first_of(list(self._busy.values()), 0.2)
-            if not any(future.done() for future in self._busy.values()) and not fresh:
-                return
+            wait(list(self._busy.values()), timeout=0.2, return_when=FIRST_COMPLETED)
 
     def sweep(self) -> None:
         """Look through every inbox for what no event told."""
@@ -161,7 +160,3 @@ class _Work:
 def _supplier_of(key: str) -> str:
     """The supplier is told by the key alone: what an event says of its sender proves nothing."""
     return key.removeprefix(_PREFIX).split("/", 1)[0] if key.startswith(_PREFIX) else ""
-
-
-def _first_of(futures: Sequence[Future[_Taken]], seconds: float) -> None:
-    wait(futures, timeout=seconds, return_when=FIRST_COMPLETED)
