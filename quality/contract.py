@@ -30,6 +30,12 @@ PHYSICAL: dict[str, str] = {
 }
 #: Rules a contract may add: a row's broken rules are the bits of one number, 126 of them, less those of the platform.
 MOST_RULES = 116
+#: Who may read the curated table of a dataset, from anybody to the fewest; what a contract does not say is `cooperation`.
+ACCESS_LEVELS: Mapping[str, str] = {
+    "open": "anybody",
+    "cooperation": "the organisations of the cooperation",
+    "owner": "the supplying organisation, its municipality, and the engineers of the region",
+}
 SEVERITIES = ("fatal", "error", "warning", "info")
 
 
@@ -95,6 +101,10 @@ class Contract:
     reject_above_error_share: float | None
     properties: Mapping[str, Any]
     path: Path
+
+    @property
+    def access_level(self) -> str:
+        return str(self.properties.get("accessLevel", "cooperation"))
 
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
@@ -168,6 +178,8 @@ def load_contract(path: Path) -> Contract:
     ids = [rule.id for rule in rules]
     for index, rule in enumerate(rules):
         expect(ids.count(rule.id) == 1, ["schema", 0, "quality", index], "a rule id used once", rule.id)
+    level = props.get("accessLevel", "cooperation")
+    expect(level in ACCESS_LEVELS, ["customProperties"], f"an `accessLevel` of {', '.join(ACCESS_LEVELS)}", level)
     for role in ("areaField", "periodField"):
         if props.get(role):
             expect(props[role] in names, ["customProperties"], f"`{role}` to name a field", props[role])

@@ -23,7 +23,7 @@ import yaml
 
 from quality import foundation
 from quality.codelists import load_code_lists
-from quality.contract import Contract, load_contracts
+from quality.contract import ACCESS_LEVELS, Contract, load_contracts
 from quality.release_reading import (
     ABOUT,
     DATABASE,
@@ -150,9 +150,10 @@ def _freeze(settings: Settings, about: Mapping[str, Any], folder: Path) -> dict[
         connection.execute(f"attach {text(str(folder / DATABASE))} as frozen")
         for table, comment in _curated(connection):
             model = models.get(table, _Model())
-            description = comment or model.description
+            description, rights = comment or model.description, _rights(contracts.get(table))
             columns = _columns(connection, table, model)
-            _write_table(connection, folder, table, description, columns)
+            for_whom = f"Access level {rights['access_level']}: for {ACCESS_LEVELS[rights['access_level']]}."
+            _write_table(connection, folder, table, f"{description} {for_whom}".strip(), columns)
             tables[table] = {
                 "rows": _count(connection, f"frozen.main.{name(table)}"),
                 **_file(folder, f"parquet/{table}.parquet"),
@@ -160,7 +161,7 @@ def _freeze(settings: Settings, about: Mapping[str, Any], folder: Path) -> dict[
                 "key": list(model.key),
                 "columns": columns,
                 "synthetic_rows": _synthetic_rows(connection, table, columns),
-                **_rights(contracts.get(table)),
+                **rights,
             }
         _write_about(connection, about)
         deliveries = _deliveries(connection)
@@ -170,6 +171,7 @@ def _freeze(settings: Settings, about: Mapping[str, Any], folder: Path) -> dict[
         **about,
         "database": _file(folder, DATABASE),
         "tables": tables,
+        "access_levels": dict(ACCESS_LEVELS),
         "licence": {"software": "EUPL-1.2", "data": "see `licence` of each table"},
         "attributions": _attributions(settings, [contracts[table] for table in tables if table in contracts]),
         "deliveries": deliveries,
@@ -270,7 +272,7 @@ def _rights(contract: Contract | None) -> dict[str, Any]:
     said = contract.properties if contract else {}
     return {
         "licence": said.get("licence", _AGREEMENT),
-        "access_level": said.get("accessLevel", "cooperation"),
+        "access_level": contract.access_level if contract else "cooperation",
         "disclosure_class": said.get("disclosureClass", "aggregate"),
     }
 
@@ -311,8 +313,9 @@ def _models() -> dict[str, _Model]:
     return models
 
 
-def _content(manifest: Mapping[str, Any]) -> dict[str, str]:
-    return {table: told["sha256"] for table, told in manifest["tables"].items()}
+def _content(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """What makes a release another one: its rows, and who may see them."""
+    return {table: (told["sha256"], told["access_level"]) for table, told in manifest["tables"].items()}
 
 
 def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 
 from quality import foundation
+from quality.contract import load_contract
 from quality.release import (
     BadQuery,
     IndicatorDifference,
@@ -35,8 +36,9 @@ from quality.release import (
     releases,
     verify,
 )
+from quality.sources import Misconfigured
 from storage import lake
-from storage.settings import Settings
+from storage.settings import Settings, project_root
 from tests.support import accepted_lake, foundation_lake
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
@@ -154,9 +156,59 @@ def test_the_manifest_says_what_is_in_the_release_and_where_it_came_from(built: 
     assert (table["rows"], table["bytes"], table["synthetic_rows"]) == (2, file.stat().st_size, 1)
     assert table["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert table["access_level"] == "cooperation"
+    assert set(told["access_levels"]) == {"open", "cooperation", "owner"}
     assert table["licence"]
     assert told["licence"]["software"] == "EUPL-1.2"
     assert any("Abfallverzeichnis-Verordnung" in one["source"] for one in told["attributions"])
+
+
+def restricted(home: Settings) -> None:
+    """A foundation with a table whose contract says `owner`."""
+    foundation_lake.build(
+        home,
+        [
+            "create or replace table load_profile as select 'N1' as metering_point_id, 1.5 as energy_kwh",
+            "comment on table load_profile is 'One row per metering point.'",
+            "create or replace table population as select '05124000' as area_code",
+            "create or replace table indicators as select 'K-22' as indicator",
+        ],
+        accepted=ACCEPTED,
+    )
+
+
+def test_manifest_and_comments_say_who_may_read_each_table(settings: Settings) -> None:
+    restricted(settings)
+    made = release(settings)
+    levels = {table: told["access_level"] for table, told in made.manifest["tables"].items()}
+    assert levels == {"load_profile": "owner", "population": "open", "indicators": "cooperation"}
+    with open_release(settings) as connection:
+        [(comment,)] = connection.execute(
+            "select comment from duckdb_tables() where table_name = 'load_profile'"
+        ).fetchall()
+    assert comment.startswith("One row per metering point. Access level owner: for the supplying organisation")
+    assert made.manifest["tables"]["load_profile"]["description"] == "One row per metering point."
+
+
+def test_equal_rows_for_other_readers_are_another_release(settings: Settings, tmp_path: Path) -> None:
+    region = tmp_path / "region"
+    contract = region / "contracts" / "own_figures.odcs.yml"
+    contract.parent.mkdir(parents=True)
+    shared = (project_root() / "quality" / "contracts" / "population.odcs.yml").read_text()
+    own = Settings(home=settings.home, region=str(region))
+    releases_made = []
+    for level in ("open", "owner", "owner"):
+        contract.write_text(
+            shared.replace("id: population", "id: own_figures").replace(
+                '{property: accessLevel, value: "open"}', f"{{property: accessLevel, value: {level}}}"
+            )
+        )
+        foundation_lake.build(own, ["create or replace table own_figures as select 1 as figure"], accepted=ACCEPTED)
+        made = release(own)
+        releases_made.append((made.number, made.manifest["tables"]["own_figures"]["access_level"]))
+    assert releases_made == [(1, "open"), (2, "owner"), (2, "owner")]
+    contract.write_text(contract.read_text().replace("value: owner", "value: ownr"))
+    with pytest.raises(Misconfigured, match="an `accessLevel` of open, cooperation, owner, found 'ownr'"):
+        load_contract(contract)
 
 
 def test_every_file_can_be_checked_and_no_one_may_write_it(built: Settings) -> None:
