@@ -22,7 +22,14 @@ class Settings(BaseSettings):
     in the folder `VERBUND_SECRETS_DIR` or systemd's `CREDENTIALS_DIRECTORY`, those over the defaults here.
     """
 
-    model_config = SettingsConfigDict(env_prefix="VERBUND_", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="VERBUND_",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        # what was given is not repeated in an error: it may be a secret
+        hide_input_in_errors=True,
+    )
 
     home: Path = Field(default=Path(".verbund"), validate_default=True)
     """All state. Made absolute when read, so that child processes with another working folder mean the same place."""
@@ -43,6 +50,16 @@ class Settings(BaseSettings):
     """Bucket of inboxes and receipts; vault, lake and releases have buckets of this name with a suffix."""
     vault_lock_days: int = Field(default=3653, ge=0)
     """How long the store refuses to delete what is in the vault, where it can; 0 asks for no lock."""
+
+    admin_database_url: SecretStr | None = None
+    """For `verbund server` alone, as the others that begin so: a role that may make roles. Default: `database_url`."""
+    admin_s3_endpoint: str | None = Field(default=None, pattern=r"^https?://[^/]+/?$")
+    """MinIO's administration, which its front shows to nobody else. Default: `s3_endpoint`."""
+    admin_s3_access_key: str | None = None
+    """A user of the store who may make users and buckets. Default: `s3_access_key`."""
+    admin_s3_secret_key: SecretStr | None = None
+    admin_events_password: SecretStr | None = None
+    """What the store's notifications log in with at the database."""
 
     max_file_bytes: int = Field(default=4 * GIB, gt=0)
     max_unpacked_bytes: int = Field(default=16 * GIB, gt=0)
@@ -87,8 +104,11 @@ class Settings(BaseSettings):
         return self.profile == "server"
 
     def environment(self) -> dict[str, str]:
-        """These settings for a process of ours, secrets among them: what another `Settings()` must be told."""
-        told = {name: getattr(self, name) for name in self.model_fields_set | {"home"}}
+        """These settings for a process of ours, secrets among them: what another `Settings()` must be told.
+
+        No process that works needs what begins with `admin_`, so none gets it.
+        """
+        told = {name: getattr(self, name) for name in self.model_fields_set | {"home"} if not name.startswith("admin_")}
         told["region"] = self.region_dir
         return {
             f"VERBUND_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)

@@ -9,18 +9,18 @@ import functools
 import logging
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from verbund import commands
+from verbund.commands import Home, Json, Region, settings_of
 from verbund.output import DONE, REJECTED, UNAVAILABLE, WRONG_USE, err, fail, out, progress, say_json, state_text, table
 
 if TYPE_CHECKING:
     from quality.desk import Desk
     from quality.sources import Misconfigured
-    from storage.settings import Settings
 
 app = typer.Typer(
     help="Verbund: the shared data foundation of municipalities that run a regional circular economy together.",
@@ -34,78 +34,7 @@ contract_app = typer.Typer(help="Contracts: what is promised for each dataset.",
 app.add_typer(region_app, name="region")
 app.add_typer(contract_app, name="contract")
 
-Home = Annotated[
-    Path | None, typer.Option("--home", envvar="VERBUND_HOME", help="Folder of all state.", show_default=".verbund")
-]
-Region = Annotated[
-    str | None,
-    typer.Option(
-        "--region",
-        envvar="VERBUND_REGION",
-        help="A region pack: folder, or name under regions/.",
-        show_default="bergisch",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else.")]
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def command(*, on: typer.Typer = app, name: str | None = None, hidden: bool = False) -> Callable[[F], F]:
-    """Register a command whose known errors become sentences and exit codes instead of tracebacks."""
-
-    def register(function: F) -> F:
-        @functools.wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            try:
-                return function(*args, **kwargs)
-            except typer.Exit:
-                raise
-            except Exception as error:
-                code = _exit_code(error)
-                if code is None:
-                    raise
-                fail(str(error), code, as_json=bool(kwargs.get("as_json")))
-
-        on.command(name, hidden=hidden)(guarded)
-        return function
-
-    return register
-
-
-def _exit_code(error: Exception) -> int | None:
-    """Exit code of errors that are expected, told by their class; None for what is a mistake of ours."""
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if names & {
-        "Refused",
-        "Misconfigured",
-        "UnknownDelivery",
-        "FileNotFoundError",
-        "IsADirectoryError",
-        "NoRelease",
-        "BadQuery",
-        "TooManyBytes",
-    }:
-        return WRONG_USE
-    unavailable = {
-        "PlatformTrouble",
-        "LakeUnavailable",
-        "VaultDamaged",
-        "FoundationBroken",
-        "LedgerTooNew",
-        "OperationalError",
-        "Timeout",
-        "PermissionError",
-    }
-    # of the database's errors this one alone, not those made of it: a file that is no database
-    broken = names & unavailable or type(error).__name__ == "DatabaseError"
-    return UNAVAILABLE if broken else None
-
-
-def settings_of(home: Path | None, region: str | None) -> Settings:
-    from storage.settings import Settings
-
-    given: dict[str, Any] = {name: value for name, value in (("home", home), ("region", region)) if value is not None}
-    return Settings(**given)
+command = functools.partial(commands.command, on=app)
 
 
 def desk_of(home: Path | None, region: str | None) -> Desk:
@@ -634,6 +563,9 @@ def up(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
     judges: Annotated[int, typer.Option(help="Judge processes; the work is shared out among them.", min=1, max=8)] = 1,
+    profile: Annotated[
+        str | None, typer.Option(envvar="VERBUND_PROFILE", help="local or server.", show_default="local")
+    ] = None,
     home: Home = None,
     region: Region = None,
     as_json: Json = False,
@@ -644,7 +576,7 @@ def up(
     """
     from verbund.processes import supervise
 
-    settings = settings_of(home, region)
+    settings = settings_of(home, region, profile)
     if as_json:
         places = settings.paths
         say_json({"dagster": f"http://{host}:{port}", "inboxes": str(places.inboxes), "logs": str(places.logs)})
