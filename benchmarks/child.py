@@ -27,7 +27,7 @@ def accept(file: str, folder: str) -> dict[str, Any]:
     desk.warm_up()
     stages: dict[str, tuple[float, float]] = {}
     for owner, name, stage in (
-        (desk, "receive", "vault"), (desk.vault, "fetch", "fetch"), (judging, "read", "land"),
+        (desk, "receive", "vault"), (judging, "read", "land"),
         (judging._Judging, "_type_rows", "type"), (judging._Judging, "_judge_rows", "rules"),
         (judging._Judging, "_count", "count"), (judging._Judging, "_ask_great_expectations", "gx"),
         (findings, "findings_of", "findings"), (judging._Judging, "_conclude", "conclude"),

@@ -26,13 +26,14 @@ class OwedSlot:
 
 
 @lru_cache(maxsize=32)
-def _holidays_of(land: str) -> holidays.HolidayBase:
+def holidays_of(land: str) -> holidays.HolidayBase:
+    """The public holidays of a Land; the first look takes half a second."""
     return holidays.country_holidays("DE", subdiv=land)
 
 
 def is_working_day(day: date, land: str) -> bool:
     """Monday to Friday, and no public holiday of the Land (two letters, `NW`)."""
-    return day.weekday() < 5 and day not in _holidays_of(land)
+    return day.weekday() < 5 and day not in holidays_of(land)
 
 
 def due_on(contract: Contract, period: Period, land: str) -> date:

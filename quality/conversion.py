@@ -188,8 +188,10 @@ def typed_sql(contract: Contract, dialect: Dialect, layout: Layout, *, two_passe
             day = f"i_{f.name}.local_day"
             joins.append(f"left join instants i_{f.name} on i_{f.name}.text = {raw} and i_{f.name}.field = '{f.name}'")
             if two_passes:
-                joins.append(f"left join passes p_{f.name} on p_{f.name}.field = '{f.name}' and p_{f.name}.delivered_row = "
-                             f"text_rows.delivered_row and p_{f.name}.pivot_index = text_rows.pivot_index")  # fmt: skip
+                # most rows are not of the hour that repeats, and one key is looked up faster than three
+                of_field = f"(select * from passes where field = '{f.name}')"
+                same = "delivered_row" if dialect.pivot is None else "delivered_row, pivot_index"
+                joins.append(f"left join {of_field} p_{f.name} using ({same})")
                 typed = f"{typed} - case when p_{f.name}.is_first then interval 1 hour else interval 0 hour end"
                 day = f"case when p_{f.name}.is_first then {_local_day(contract, typed)} else {day} end"
             selects.append(f"{day} as {f.name}__day")

@@ -7,6 +7,7 @@ of the judge process is in `quality.judging`.
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import shutil
@@ -37,7 +38,7 @@ from storage.objects.base import NoSuchObject
 from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
 from storage.settings import Settings, project_root
-from storage.vault import Vault
+from storage.vault import Vault, VaultDamaged
 
 log = logging.getLogger("verbund.desk")
 
@@ -123,6 +124,9 @@ class Desk:
         self.bench.expectations.validate(
             "warm", [Expected("warm", "expect_column_values_to_not_be_null", {"column": "one"})]
         )
+        # what a receipt needs: workbooks and the calendar take a second to import
+        importlib.import_module("quality.receipt.xlsx")
+        calendar.holidays_of(self.pack.region.land)
 
     def close(self) -> None:
         """Give back connections and files."""
@@ -341,11 +345,22 @@ class Desk:
 
         Raises:
             PlatformTrouble: The work could not be done.
+            VaultDamaged: The bytes are not those that were sent.
         """
         self.ensure_tables(self.pack)
-        source = None
-        if not delivery.nothing_to_report:
-            source = self.vault.fetch(delivery.sha256, self._copies)
+        if delivery.nothing_to_report:
+            return self._judge(delivery, None)
+        judged = None
+        try:
+            with self.vault.lent(delivery.sha256, self._copies) as source:
+                judged = self._judge(delivery, source)
+        except VaultDamaged:
+            if judged is not None:
+                self.bench.forget(judged)
+            raise
+        return judged
+
+    def _judge(self, delivery: Delivery, source: Path | None) -> Judged:
         task = Task(
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
             delivery.sha256, delivery.file_name, source, delivery.nothing_to_report,

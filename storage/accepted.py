@@ -126,7 +126,7 @@ class AcceptedLake:
             taken = [s for s in slots if not (s.replaces and held.get(s.slot, 0) > s.attempt)]
             self._clear([s.slot for s in taken if s.replaces and s.slot in held])
             self._clear_quarantine(taken)
-            files = {s.delivery: s.file for s in taken if s.file and self._is_whole(s.slot.dataset, s.file.path)}
+            files = {s.delivery: s.file for s in taken if s.file and self._takes(s.slot.dataset, s.file.path)}
             for s in taken:
                 if s.delivery in files:
                     self._take_over(s, files[s.delivery])
@@ -148,11 +148,13 @@ class AcceptedLake:
             raise
         return taken
 
-    def _is_whole(self, dataset: str, file: Path) -> bool:
-        """Whether a file has all columns of the table.
+    def _takes(self, dataset: str, file: Path) -> bool:
+        """Whether a file can become one of the table's: the lake lies in a folder, and the file has all columns.
 
         DuckLake would take one that lacks some, but `count(column)` then counts rows in which the column is null.
         """
+        if self.settings.is_server:
+            return False
         names = [
             {name for name, *_ in self.connection.execute(f"describe from {relation}").fetchall()}
             for relation in (f"accepted.{checked_dataset(dataset)}", f"read_parquet({_text(str(file))})")

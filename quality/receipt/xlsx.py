@@ -399,10 +399,10 @@ def _landed_rows(landed: Path, lines: Mapping[Place, _Line]) -> pl.DataFrame:
         {"delivered_sheet": [place[0] for place in lines], "delivered_line": [place[1] for place in lines]},
         schema={"delivered_sheet": pl.String, "delivered_line": pl.Int64},
     )
-    low, high = min(place[1] for place in lines), max(place[1] for place in lines)
     return (
         pl.scan_parquet(landed)
-        .filter(pl.col("delivered_line").is_between(low, high))
+        # a plain predicate keeps the text of all other lines from being decoded; a join alone does not
+        .filter(pl.col("delivered_line").is_in(wanted["delivered_line"].implode()))
         .join(wanted.lazy(), on=["delivered_sheet", "delivered_line"], how="semi", nulls_equal=True)
         .sort("delivered_row")
         .head(LINES)

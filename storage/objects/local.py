@@ -208,14 +208,18 @@ def _copy(
         with source.open("rb") as opened:
             return _copy(opened, into, see, max_bytes)
     size = 0
-    with ThreadPoolExecutor(1) as disk:
+    with ThreadPoolExecutor(1) as disk, ThreadPoolExecutor(1) as beside:
         begun: Future[None] | None = None
+        seen: Future[object] | None = None
         while chunk := source.read(CHUNK):
             size += len(chunk)
             if 0 < max_bytes < size:
                 raise TooManyBytes(max_bytes)
             if see is not None:
-                see(chunk)
+                # one chunk is seen while it is written and the next one is read
+                if seen is not None:
+                    seen.result()
+                seen = beside.submit(see, chunk)
             into.write(chunk)
             if size % _ONWARD < CHUNK and (begun is None or begun.done()):
                 if begun is not None:
@@ -225,6 +229,8 @@ def _copy(
                 begun = disk.submit(os.fdatasync, into.fileno())
         if begun is not None:
             begun.result()
+        if seen is not None:
+            seen.result()
     return size
 
 

@@ -157,12 +157,13 @@ def _sink(source: Path, to: Path, layout: Layout, blank: str, *, may_hold_blank_
             pl.any_horizontal(cell.str.strip_chars(blank).str.len_bytes() > 0 for cell in cells)
         ).with_row_index("row", offset=1)
         row = pl.col("row").cast(pl.Int64)
+    # nobody looks for a row by its text; level 1 takes no more space here, and 0.9 of the time
     lines.select(
         row.alias("delivered_row"),
         pl.col("line").cast(pl.Int64).alias("delivered_line"),
         pl.lit(None, pl.String).alias("delivered_sheet"),
         pl.lit(None, pl.String).alias("ignored_by"),
         *(cell.alias(name) for cell, name in zip(cells, layout.columns, strict=True)),
-    ).sink_parquet(to, compression="zstd", engine="streaming")
+    ).sink_parquet(to, compression="zstd", compression_level=1, statistics=False, engine="streaming")
     rows: int = pl.scan_parquet(to).select(pl.len()).collect().item()
     return rows

@@ -19,6 +19,7 @@ from quality.lint import lint
 from quality.rules import PLATFORM_RULES
 from quality.sources import Misconfigured
 from storage.settings import Settings
+from storage.vault import VaultDamaged
 from tests.support.bench import GOOD, HEIRS, PLAIN, SOLINGEN, THIRD, WORKS, WUPPERTAL, TestBench, found, written
 
 pytestmark = pytest.mark.slow
@@ -372,5 +373,25 @@ def test_a_large_delivery_of_which_much_is_held_back_is_written_anew(
         judged = made.deliver(written([*rows, WASTE | {"waste_code": "200108"}]), "waste_balance", "2024")
         assert judged is not None and judged.verdict.rows.quarantined == 1 and judged.file is None
         assert len(made.accepted("waste_balance")) == 2
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("now", [written([WASTE | {"quantity_t": "9"}]).encode(), b""], ids=["other", "nothing"])
+def test_no_verdict_is_built_on_bytes_that_are_not_those_that_were_sent(tmp_path: Path, now: bytes) -> None:
+    made = TestBench(tmp_path)
+    try:
+        sent = made.file(written([WASTE]))
+        delivery = made.desk.receive(sent, WORKS, "waste_balance", "2024", file_name="file.csv", who="test")
+        kept = next(path for path in (tmp_path / "vault").rglob("*") if path.is_file())
+        kept.chmod(0o644)
+        kept.write_bytes(now)
+        before = made.rows("select table_name from duckdb_tables() where temporary and table_name like 'typed%'")
+        with pytest.raises(VaultDamaged):
+            made.desk.judge(delivery)
+        assert (
+            made.rows("select table_name from duckdb_tables() where temporary and table_name like 'typed%'") == before
+        )
+        assert made.desk.ledger.verdict(delivery.delivery_id) is None
     finally:
         made.close()

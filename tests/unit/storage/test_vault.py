@@ -68,6 +68,19 @@ def test_damaged_bytes_are_never_handed_out(store: LocalStore, tmp_path: Path, d
     assert not (tmp_path / "work" / sha256).exists()
 
 
+def test_bytes_that_prove_damaged_while_they_are_read_are_told_at_the_end_whatever_else_came_of_them(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    vault = Vault(store)
+    sha256 = vault.keep(io.BytesIO(b"bytes")).sha256
+    only_file(store).write_bytes(b"other")
+    for trouble in (None, ValueError("no number")):
+        with pytest.raises(VaultDamaged, match=sha256), vault.lent(sha256, tmp_path / "work") as path:
+            assert path.read_bytes() == b"other"
+            if trouble:
+                raise trouble
+
+
 def test_a_copy_that_was_tampered_with_is_fetched_again(tmp_path: Path) -> None:
     vault = Vault(Remote(tmp_path / "vault"))
     sha256 = vault.keep(io.BytesIO(b"bytes")).sha256
