@@ -20,7 +20,7 @@ from quality.conversion import Layout
 from quality.expectations import Expected
 from quality.sources import Misconfigured, Problem
 from quality.verdict import Severity
-from storage.periods import Period
+from storage.periods import Period, previous
 
 #: Rules every dataset has by nature; a contract cannot leave them out. Their texts are in the message catalogues.
 PLATFORM_RULES: Mapping[str, Severity] = {
@@ -233,6 +233,8 @@ def _contract_check(contract: Contract, rule: Rule, index: int, scope: Scope) ->
     facts: dict[str, Any] = {"kind": rule.kind, "because": dict(rule.because), **_message_facts(rule)}
     if rule.remedy:
         facts["remedy"] = dict(rule.remedy)
+    if rule.kind == "change_within" and rule.kwargs.get("against") != "previous_version":
+        facts["compared_with"] = str(previous(scope.period))
     if make := _ROW_KINDS.get(rule.kind):
         parts = make(rule.kwargs)
         looks_at = rule.kwargs["column"] if rule.kind == "expect_column_values_to_match_regex" else None
@@ -306,7 +308,12 @@ def _group_holds(rule: Rule, scope: Scope) -> tuple[str, list[str], str | None]:
 
 
 def _change_within(rule: Rule, scope: Scope) -> tuple[str, list[str], str | None]:
-    """A group's sum differs from the earlier one by no more than the limit, where there is an earlier one."""
+    """A group's sum differs from the earlier one by no more than the limit, where there is an earlier one.
+
+    Earlier is what was served when this delivery was judged, of whoever delivered it; the finding names that period. What
+    is accepted for it later (a late first delivery, a correction) changes no verdict that was given, so two periods that
+    arrive in another order may get other warnings. Judging again compares with what is served then.
+    """
     by, column = list(rule.kwargs["by"]), rule.kwargs["column"]
     listed = ", ".join(by)
     earlier = scope.previous_version if rule.kwargs.get("against") == "previous_version" else scope.previous_period

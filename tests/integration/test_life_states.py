@@ -367,6 +367,19 @@ def test_a_replay_of_a_superseded_or_withdrawn_delivery_never_comes_back_to_life
     assert states(bench) == ["superseded", "withdrawn"]
 
 
+def test_a_change_is_judged_against_what_was_served_then_and_says_so(bench: TestBench) -> None:
+    rule = "quantity_changed_by_less_than_a_third"
+    later = receive(bench, balance("200"))
+    work_queue(bench.desk)
+    receive(bench, balance("100", year="2023"), "2023")
+    work_queue(bench.desk)
+    assert rule not in {f["rule"] for f in bench.desk.receipt(later)["findings"]}, "there was nothing to compare with"
+    bench.desk.rejudge(later)
+    (told,) = [f["message"] for f in bench.desk.receipt(later)["findings"] if f["rule"] == rule]
+    assert "Verglichen wurde mit 2023, so wie es bei der Prüfung vorlag." in told["de"]
+    assert "Compared with 2023 as it was when this was judged." in told["en"]
+
+
 # --- any order, any repetition ---
 
 VERSIONS = [balance("1"), balance("2", "3"), balance("4", None, "x"), "kaputt", balance("5", "6")]
