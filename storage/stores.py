@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from storage.objects.base import ObjectStore
 from storage.objects.local import LocalStore
 from storage.settings import Settings
+
+if TYPE_CHECKING:
+    from storage.objects.s3 import S3Access
 
 
 def inboxes(settings: Settings) -> ObjectStore:
@@ -37,16 +42,22 @@ def buckets(settings: Settings) -> list[str]:
     return [f"{settings.s3_bucket}{suffix}" for suffix in ("", "-vault", "-lake", "-releases")]
 
 
-def _s3(settings: Settings, suffix: str, prefix: str = "") -> ObjectStore:
+def access(settings: Settings) -> S3Access:
+    """How the platform reaches its object store."""
     # imported here: the embedded profile has no use for it
-    from storage.objects.s3 import S3Access, S3Store
+    from storage.objects.s3 import S3Access
 
     assert settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key
-    access = S3Access(
+    return S3Access(
         settings.s3_endpoint,
         settings.s3_access_key,
         settings.s3_secret_key.get_secret_value(),
         settings.s3_region,
         settings.s3_ca_file,
     )
-    return S3Store(access, f"{settings.s3_bucket}{suffix}", prefix)
+
+
+def _s3(settings: Settings, suffix: str, prefix: str = "") -> ObjectStore:
+    from storage.objects.s3 import S3Store
+
+    return S3Store(access(settings), f"{settings.s3_bucket}{suffix}", prefix)

@@ -1,7 +1,8 @@
 """Homes of either profile: the same tests run on folders and, where real servers are named, on PostgreSQL and S3.
 
 `VERBUND_TEST_SERVERS` names them as JSON: `database` (address of a role that may create databases), `endpoint`,
-`access_key`, `secret_key`. Each home gets a database and buckets of its own, named after its folder.
+`access_key`, `secret_key`, and
+`ca_file` where the endpoint has a certificate of its own. Each home gets a database and buckets of its own, named after its folder.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def settings_for(home: Path, region: str | Path = "bergisch", **more: Any) -> Se
     name = "t" + hashlib.sha256(str(home.absolute()).encode()).hexdigest()[:16]
     made = Settings(
         home=home, region=str(region), profile="server", database_url=_database(name), s3_endpoint=SERVERS["endpoint"],
-        s3_access_key=SERVERS["access_key"], s3_secret_key=SERVERS["secret_key"], s3_bucket=name, vault_lock_days=0, **more,
+        s3_access_key=SERVERS["access_key"], s3_secret_key=SERVERS["secret_key"], s3_bucket=name, s3_ca_file=SERVERS.get("ca_file"), vault_lock_days=0, **more,
     )  # fmt: skip
     marker = made.paths.create().root / "buckets-made"
     if not marker.exists():
@@ -78,15 +79,7 @@ def _database(name: str) -> str:
 
 
 def _make_buckets(settings: Settings) -> None:
-    from minio import Minio
-    from minio.commonconfig import ENABLED
-    from minio.versioningconfig import VersioningConfig
+    from storage.objects.s3 import prepare_bucket
 
-    scheme, _, host = SERVERS["endpoint"].partition("://")
-    client = Minio(
-        endpoint=host, access_key=SERVERS["access_key"], secret_key=SERVERS["secret_key"], secure=scheme == "https"
-    )
     for bucket in stores.buckets(settings):
-        if not client.bucket_exists(bucket_name=bucket):
-            client.make_bucket(bucket_name=bucket)
-            client.set_bucket_versioning(bucket_name=bucket, config=VersioningConfig(ENABLED))
+        prepare_bucket(stores.access(settings), bucket, versioned=True)

@@ -396,8 +396,7 @@ def events_dsn(postgres: Postgres) -> str:
     postgres.sql(
         f"""
         create role minio_notify login password '{password}';
-        create schema intake;
-        create table intake.minio_event (event_time timestamptz not null, event_data jsonb);
+        {(ROOT / "infra/postgres/intake.sql").read_text()}
         grant usage on schema intake to minio_notify;
         grant select, insert on intake.minio_event to minio_notify;
         """,
