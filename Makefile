@@ -27,7 +27,8 @@ test: setup ## all tests that need no server
 
 test-server: setup ## tests on real PostgreSQL, MinIO, HAProxy and SeaweedFS; installs what is missing
 	@./.ci/servers
-	@$(BIN)/python -m pytest tests/server
+	@$(BIN)/python -m pytest tests/server -n 2
+	@$(BIN)/python -m tests.server.support.with_servers -n 2 tests/integration/test_life_states.py tests/integration/test_life_killed.py
 
 check: setup ## format, lint, types, architecture, contracts, dbt parse, Dagster definitions
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/check

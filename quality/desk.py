@@ -614,13 +614,21 @@ class Desk:
                 **{key: value for key, value in (body or {}).items() if key in ("summary", "todo", "versions")}}  # fmt: skip
 
     def receipt_files(self, delivery_id: str) -> dict[str, str | None]:
-        """Places of a delivery's receipt; before the verdict, of the receipt of its arrival."""
-        folder = self.home.receipts(parse_delivery_id(delivery_id).supplier)
+        """Places of a delivery's receipt; before the verdict, of the receipt of its arrival.
+
+        Files of this machine, or `s3://` addresses where another machine of the server profile wrote it.
+        """
+        supplier = parse_delivery_id(delivery_id).supplier
+        folder = self.home.receipts(supplier)
         stems = [folder / receipt_stem(delivery_id), folder / f"{delivery_id}.eingang"]
         places: dict[str, str | None] = {}
         for ending in ("json", "html", "xlsx"):
-            found = (stem.with_name(f"{stem.name}.{ending}") for stem in stems)
+            found = [stem.with_name(f"{stem.name}.{ending}") for stem in stems]
             places[ending] = next((str(path) for path in found if path.exists()), None)
+            if places[ending] is None and self.settings.is_server:
+                keys = [f"{supplier}/{path.name}" for path in found]
+                stored = next((key for key in keys if self.answers.exists(key)), None)
+                places[ending] = f"s3://{self.settings.s3_bucket}/receipts/{stored}" if stored else None
         return places
 
     def _hand_over(self, origin: str, supplier: str, files: ReceiptFiles) -> None:
@@ -632,6 +640,9 @@ class Desk:
         kind, _, key = origin.partition(":")
         came_by_inbox = kind == INBOX and bool(key)
         if self.settings.is_server:
+            if files.xlsx is None:
+                # an earlier verdict on the same delivery may have left one behind
+                self.answers.delete(f"{supplier}/{files.json.with_suffix('.xlsx').name}")
             # the JSON last: where it is, the receipt is whole
             for file in (files.xlsx, files.html, files.json):
                 if file is not None:

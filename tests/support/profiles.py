@@ -36,9 +36,18 @@ def settings_for(home: Path, region: str | Path = "bergisch", **more: Any) -> Se
         return Settings(home=home, region=str(region), **more)
     name = "t" + hashlib.sha256(str(home.absolute()).encode()).hexdigest()[:16]
     made = Settings(
-        home=home, region=str(region), profile="server", database_url=_database(name), s3_endpoint=SERVERS["endpoint"],
-        s3_access_key=SERVERS["access_key"], s3_secret_key=SERVERS["secret_key"], s3_bucket=name, s3_ca_file=SERVERS.get("ca_file"), vault_lock_days=0, **more,
-    )  # fmt: skip
+        home=home,
+        region=str(region),
+        profile="server",
+        database_url=_database(name),
+        s3_endpoint=SERVERS["endpoint"],
+        s3_ca_file=SERVERS.get("ca_file"),
+        s3_access_key=SERVERS["access_key"],
+        s3_secret_key=SERVERS["secret_key"],
+        s3_bucket=name,
+        vault_lock_days=0,
+        **more,
+    )
     marker = made.paths.create().root / "buckets-made"
     if not marker.exists():
         _make_buckets(made)
