@@ -49,6 +49,8 @@ _KEY_BYTES = 1024
 #: meets its own first one.
 _PUT_ID = "verbund-put"
 _MISSING = ("NoSuchKey", "NoSuchVersion")
+#: What stores say of a version that is no name of one, or that marks a deletion.
+_NO_VERSION = ("InvalidArgument", "InvalidVersionId", "MethodNotAllowed")
 _REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "ExpiredToken")
 #: How often a broken download is taken up again where it stopped.
 _RESUMES = 5
@@ -162,7 +164,7 @@ class S3Store:
         name = self._name(key)
 
         def get(offset: int, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-            with self._told(f"to read {key!r}", key):
+            with self._told(f"to read {key!r}", key, _MISSING if version is None else _MISSING + _NO_VERSION):
                 return self._plain.get_object(
                     self.bucket, name, offset=offset, version_id=version, request_headers=dict(headers)
                 )
@@ -276,11 +278,11 @@ class S3Store:
         return self._clients
 
     @contextmanager
-    def _told(self, what: str, key: str | None = None) -> Iterator[None]:
+    def _told(self, what: str, key: str | None = None, missing: tuple[str, ...] = _MISSING) -> Iterator[None]:
         try:
             yield
         except S3Error as error:
-            if key is not None and error.code in _MISSING:
+            if key is not None and error.code in missing:
                 raise NoSuchObject(key) from error
             _explain(self.access, self.bucket, what, error)
         except (MinioException, HTTPError) as error:

@@ -371,9 +371,15 @@ class Seaweed(Server):
         ]
         return [
             _found("weed", str(Path(sys.executable).parent)), "server", f"-dir={self.folder / 'data'}", f"-ip={HOST}",
-            f"-ip.bind={HOST}", "-master.volumeSizeLimitMB=64", "-volume.max=5000", "-volume.preStopSeconds=1", "-master.telemetry=false", *ports,
-            "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={self._s3_grpc}", "-s3.port.iceberg=0", f"-s3.config={config}",
+            f"-ip.bind={HOST}", "-master.volumeSizeLimitMB=64", "-volume.max=5000", "-master.telemetry=false", *ports,
+            "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={self._s3_grpc}", "-s3.port.iceberg=0", "-s3.autoCreateBucket=false",
+            f"-s3.config={config}",
         ]  # fmt: skip
+
+    def close(self) -> None:
+        # it takes leave of its own parts for more than ten seconds
+        self.kill()
+        super().close()
 
     def answers(self) -> bool:
         if not listening(self.port):
