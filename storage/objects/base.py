@@ -6,7 +6,6 @@ Written so that a folder and any S3 with `If-None-Match` can do it. Nobody may d
 from __future__ import annotations
 
 import io
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -146,10 +145,10 @@ def checked_key(key: str) -> str:
     """The key itself, if it stays inside the store.
 
     Raises:
-        ValueError: It is absolute, empty, or has a part that is empty, `.`, `..` or too long.
+        ValueError: It is absolute, empty, or has a part that is empty, `.` or `..`.
     """
     for part in key.split("/"):
-        if part in ("", ".", "..") or "\0" in part or len(os.fsencode(part)) > 255:
+        if part in ("", ".", "..") or "\0" in part:
             raise ValueError(f"{key!r} is not a key: parts between '/' are names, not empty, '.' or '..'")
     return key
 

@@ -141,8 +141,9 @@ class LocalStore:
         return self._inside(key)
 
     def _path(self, key: str) -> Path:
-        if any(part.startswith(_UNFINISHED) for part in key.split("/")):
-            raise ValueError(f"{key!r} is not a key: {_UNFINISHED!r} is reserved")
+        for part in key.split("/"):
+            if part.startswith(_UNFINISHED) or len(os.fsencode(part)) > 255:
+                raise ValueError(f"{key!r} is not a key: a part of it is reserved, or longer than 255 bytes")
         return self.root / checked_key(key)
 
     def _inside(self, key: str) -> Path:

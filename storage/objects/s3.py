@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import tempfile
 import uuid
@@ -41,6 +42,8 @@ from storage.objects.base import (
     checked_key,
 )
 
+log = logging.getLogger("verbund.objects")
+
 #: Objects larger than this go in parts of this size, so 10,000 parts hold 160 GB and three of them wait in memory.
 PART = 16 * 1024 * 1024
 #: What a key may have at most, in UTF-8.
@@ -49,8 +52,10 @@ _KEY_BYTES = 1024
 #: meets its own first one.
 _PUT_ID = "verbund-put"
 _MISSING = ("NoSuchKey", "NoSuchVersion")
-#: What stores say of a version that is no name of one, or that marks a deletion.
-_NO_VERSION = ("InvalidArgument", "InvalidVersionId", "MethodNotAllowed")
+#: What stores say of a version that is no name of one, that marks a deletion, or (by ETag) that is there no more.
+_NO_VERSION = ("InvalidArgument", "InvalidVersionId", "MethodNotAllowed", "PreconditionFailed")
+#: How the version of an object begins in a bucket without versions.
+_BY_ETAG = "etag:"
 _REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "ExpiredToken")
 #: How often a broken download is taken up again where it stopped.
 _RESUMES = 5
@@ -116,7 +121,7 @@ class S3Store:
 
     Every method raises `StoreDown` when the store does not answer, `StoreRefused` when it does not let us, and
     `StoreUnfit` when there is no such bucket. `ObjectInfo.version` is the store's version id in a versioned bucket, and
-    elsewhere the object's ETag.
+    elsewhere `etag:` and the object's ETag.
 
     Args:
         access: How to reach the store.
@@ -163,13 +168,16 @@ class S3Store:
         """The bytes from the first on, of a version or of the latest; a connection that breaks is taken up again."""
         name = self._name(key)
 
-        def get(offset: int, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
-            with self._told(f"to read {key!r}", key, _MISSING if version is None else _MISSING + _NO_VERSION):
-                return self._plain.get_object(
-                    self.bucket, name, offset=offset, version_id=version, request_headers=dict(headers)
-                )
+        etag = version.removeprefix(_BY_ETAG) if version and version.startswith(_BY_ETAG) else None
 
-        return cast(BinaryIO, io.BufferedReader(_Body(get, self.access.address), CHUNK))
+        def get(offset: int, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+            return self._plain.get_object(
+                self.bucket, name, offset=offset, version_id=None if etag else version, request_headers=dict(headers)
+            )
+
+        with self._told(f"to read {key!r}", key, _MISSING if version is None else _MISSING + _NO_VERSION):
+            first = get(0, {"If-Match": f'"{etag}"'} if etag else {})
+        return cast(BinaryIO, io.BufferedReader(_Body(self, key, first, get), CHUNK))
 
     def exists(self, key: str) -> bool:
         try:
@@ -188,14 +196,13 @@ class S3Store:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         for found in self._listed(prefix):
-            if not found.is_delete_marker and _latest(found) and not found.is_dir:
+            if _latest(found):
                 yield self._info(found)
 
     def versions(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """As everywhere, in no order to rely on; also those whose key was deleted since."""
         for found in self._listed(prefix):
-            if not found.is_delete_marker and not found.is_dir:
-                yield self._info(found)
+            yield self._info(found)
 
     def local_path(self, key: str) -> Path | None:
         self._name(key)
@@ -232,12 +239,23 @@ class S3Store:
         return result
 
     def _listed(self, prefix: str) -> Iterator[Object]:
+        """Every version that holds bytes and can be read here."""
         found = self._plain.list_objects(self.bucket, prefix=self.prefix + prefix, recursive=True, include_version=True)
         while True:
             with self._told(f"to list {prefix!r}"):
                 entry = next(found, None)
             if entry is None:
                 return
+            if entry.is_delete_marker:
+                continue
+            try:
+                self._name(self._key(entry))
+            except ValueError:
+                # some stores take "a//b" or "../b" from anybody; such a key must not stop who goes through a list.
+                # "a/" is what browsers of buckets leave for a folder
+                if entry.size:
+                    log.warning("%s holds %r, which is no key and is left alone", self.bucket, entry.object_name)
+                continue
             yield entry
 
     def _info(self, found: Object) -> ObjectInfo:
@@ -245,7 +263,7 @@ class S3Store:
         return ObjectInfo(
             self._key(found),
             found.size or 0,
-            version if version and version != "null" else found.etag or "",
+            version if version and version != "null" else f"{_BY_ETAG}{found.etag}",
             # lists tell milliseconds, a single look does not
             (found.last_modified or datetime.min).replace(tzinfo=UTC, microsecond=0),
         )
@@ -359,11 +377,16 @@ class _ConditionalPool(urllib3.PoolManager):
 class _Body(io.RawIOBase):
     """The bytes of one object, over as many connections as it takes. All are of the same object: its ETag must match."""
 
-    def __init__(self, get: Callable[[int, Mapping[str, str]], urllib3.BaseHTTPResponse], address: str) -> None:
-        self._get, self._address = get, address
-        self._answer = get(0, {})
-        self._etag = self._answer.headers.get("etag", "")
-        self._size = int(self._answer.headers.get("content-length", "-1"))
+    def __init__(
+        self,
+        store: S3Store,
+        key: str,
+        answer: urllib3.BaseHTTPResponse,
+        get: Callable[[int, Mapping[str, str]], urllib3.BaseHTTPResponse],
+    ) -> None:
+        self._store, self._key, self._answer, self._get = store, key, answer, get
+        self._etag = answer.headers.get("etag", "")
+        self._size = int(answer.headers.get("content-length", "-1"))
         self._read = self._resumed = 0
 
     def readable(self) -> bool:
@@ -385,9 +408,10 @@ class _Body(io.RawIOBase):
     def _resume(self, error: Exception) -> None:
         self._answer.close()
         if self._resumed == _RESUMES or not self._etag:
-            raise StoreDown(self._address, f"a download broke off ({_short(error)})") from error
+            raise StoreDown(self._store.access.address, f"a download broke off ({_short(error)})") from error
         self._resumed += 1
-        self._answer = self._get(self._read, {"If-Match": self._etag})
+        with self._store._told(f"to go on reading {self._key!r}"):
+            self._answer = self._get(self._read, {"If-Match": self._etag})
 
     def close(self) -> None:
         if not self.closed:

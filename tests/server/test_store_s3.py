@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import os
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from minio.error import MinioException
 
 from storage.objects.base import CHUNK, NoSuchObject, StoreDown, StoreRefused, StoreUnfit, prove
 from storage.objects.s3 import PART, S3Access, S3Store, prepare_bucket
+from tests.server.support.door import Door
 from tests.server.support.servers import Haproxy, Minio, free_port
 from tests.server.support.wire import Wire
 
@@ -38,12 +41,10 @@ def test_every_version_is_listed_and_readable_by_its_name(make_store: MakeStore)
     store.delete("a/x.csv")
     store.put("a/y.csv", io.BytesIO(b"other"))
 
-    found = {version.version: version for version in store.versions("a/x")}
-    (marker,) = found.keys() - names
-    assert {version.key for version in found.values()} == {"a/x.csv"}
-    assert [(found[name].size, found[name].is_delete_marker) for name in names] == [(5, False), (6, False)]
-    assert found[marker].is_delete_marker
-    assert [name for name in found if found[name].is_latest] == [marker]
+    found = {info.version: info for info in store.versions("a/x")}
+    assert found.keys() == set(names)
+    assert {info.key for info in found.values()} == {"a/x.csv"}
+    assert [found[name].size for name in names] == [5, 6]
     assert [read(store, "a/x.csv", name) for name in names] == [b"first", b"second"]
     assert not store.exists("a/x.csv")
     assert [info.key for info in store.list("a/")] == ["a/y.csv"]
@@ -54,11 +55,12 @@ def test_a_version_that_never_was_is_no_object(make_store: MakeStore) -> None:
     store.put("a", io.BytesIO(b"x"))
     other = store.info("a").version
     store.put("b", io.BytesIO(b"x"))
-    for version in (other, "no-version", other[:-1]):
+    for version in (other, "no-version", other[:-1], "etag:0123"):
         with pytest.raises(NoSuchObject):
             store.open("b", version)
     store.delete("a")
-    (marker,) = (version.version for version in store.versions("a") if version.is_delete_marker)
+    marked = store.access.client().list_objects(store.bucket, "a", include_version=True)
+    (marker,) = (found.version_id for found in marked if found.is_delete_marker)
     with pytest.raises(NoSuchObject):
         store.open("a", marker)
 
@@ -81,6 +83,22 @@ def test_more_versions_than_one_page_are_all_listed(make_store: MakeStore) -> No
 
 
 # --- locks
+
+
+def test_whatever_key_a_store_takes_can_be_read_when_it_is_listed(access: S3Access, make_store: MakeStore) -> None:
+    """Suppliers use clients of their own; a key that is listed and cannot be read would be lost, or stop a sweep."""
+    store = make_store("inbox/")
+    context = ssl.create_default_context(cafile=str(access.ca_file)) if access.ca_file else None
+    door, taken = Door(access.address, context), 0
+    strange = ["a//b", "a/./b", "a/../b", "/a", "a/", "a\0b", "a\nb", "n" * 300, ".unfinished-x", "a\\b", " ", "a "]
+    for key in [*strange, os.fsdecode(b"M\xfcll.csv")]:
+        path = f"/{store.bucket}/inbox/{quote(os.fsencode(key), safe='/')}"
+        taken += door.signed(access.access_key, access.secret_key, "PUT", path, body=b"x").status == 200
+    store.put("b", io.BytesIO(b"x"))
+    listed = [(info.key, info.version) for info in store.versions()]
+    assert len(listed) > taken / 2
+    assert [read(store, key, version) for key, version in listed] == [b"x"] * len(listed)
+    assert [info.key for info in store.list()] == sorted(info.key for info in store.list())
 
 
 def test_what_is_locked_nobody_deletes_and_the_lock_cannot_be_shortened(access: S3Access, bucket: str) -> None:
