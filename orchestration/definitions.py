@@ -5,6 +5,8 @@ Home and region come from `VERBUND_HOME` and `VERBUND_REGION`. What runs beside 
 
 from __future__ import annotations
 
+import json
+
 import dagster as dg
 
 from orchestration.defs.deliveries.assets import all_delivery_assets
@@ -12,7 +14,6 @@ from orchestration.defs.deliveries.calendar import overdue_deliveries
 from orchestration.defs.deliveries.replay import replay_deliveries
 from orchestration.defs.foundation.assets import foundation_assets, supply_assets
 from orchestration.defs.foundation.automation import foundation_follows
-from orchestration.defs.foundation.manifest import manifest_of
 from orchestration.defs.maintenance.jobs import maintenance_definitions
 from orchestration.defs.releases.jobs import release_definitions
 from orchestration.defs.sources.assets import source_assets, source_schedules
@@ -20,6 +21,7 @@ from orchestration.marks import slots_refused
 from orchestration.reporter import deliveries_judged
 from orchestration.resources import DeskResource
 from quality.desk import load_region
+from quality.foundation import manifest_file
 from storage.settings import Settings
 
 
@@ -28,10 +30,10 @@ def definitions(settings: Settings) -> dg.Definitions:
 
     Raises:
         Misconfigured: The region pack has mistakes.
-        ProjectBroken: dbt cannot parse the project.
+        FoundationBroken: dbt cannot parse the project.
     """
     pack = load_region(settings)
-    manifest = manifest_of(settings)
+    manifest = json.loads(manifest_file(settings).read_text(encoding="utf-8"))
     sources = source_assets(pack)
     ours = dg.Definitions(
         assets=[

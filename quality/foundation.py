@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
+from filelock import FileLock
 
 from storage import lake, stores
 from storage.objects.base import NoSuchObject
@@ -228,6 +229,28 @@ def _manifest() -> Any:
             _MANIFESTS.clear()
             _MANIFESTS[project] = parsed
         return _MANIFESTS[project]
+
+
+def manifest_file(settings: Settings) -> Path:
+    """dbt's manifest of the project as it is now, as JSON; written once per home and state of the project's files.
+
+    Raises:
+        FoundationBroken: dbt cannot parse the project.
+    """
+    settings.paths.create()
+    folder = settings.paths.dbt
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"manifest-{_fingerprint()}.json"
+    with FileLock(settings.paths.lock("manifest"), timeout=lake.LOCK_SECONDS):
+        if not file.exists():
+            for old in folder.glob("manifest-*.json"):
+                old.unlink(missing_ok=True)
+            fresh = file.with_suffix(".tmp")
+            # a build writes into the parsed project
+            with _ONE_AT_A_TIME:
+                _manifest().writable_manifest().write(str(fresh))
+            fresh.replace(file)
+    return file
 
 
 #: dbt's own console output would mix with what our callers print.

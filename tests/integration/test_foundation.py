@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from quality import foundation
-from quality.foundation import FoundationBroken, build, current, run_dbt, select_for
+from quality.foundation import FoundationBroken, build, current, manifest_file, run_dbt, select_for
 from storage import lake
 from storage.periods import period as read_period
 from storage.settings import Settings
@@ -463,6 +463,36 @@ def test_a_branch_changes_with_its_dataset_and_the_rest_stays(settings: Settings
     finally:
         accepted_lake.write(settings, region())
         build(settings, select_for("waste_balance"))
+
+
+def test_the_project_is_parsed_once_for_builds_and_for_its_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dbt.cli.main import dbtRunner
+
+    parses = []
+    original = dbtRunner.invoke
+
+    def counted(runner: dbtRunner, args: list[str], **more: Any) -> Any:
+        parses.append(args)
+        return original(runner, args, **more)
+
+    monkeypatch.setattr(dbtRunner, "invoke", counted)
+    monkeypatch.setattr(foundation, "_MANIFESTS", {})
+    home = Settings(home=tmp_path / "home")
+    assert len(select_for("waste_balance")) == 2
+    file = manifest_file(home)
+    assert len(parses) == 1
+    told = json.loads(file.read_text())
+    assert {node["name"] for node in told["nodes"].values()} >= {"stg_waste_balance", "indicators"}
+    assert told["sources"]
+    foundation._MANIFESTS.clear()
+    assert manifest_file(home) == file
+    assert len(parses) == 1, "another process reads what the first one wrote"
+    monkeypatch.setattr(foundation, "_fingerprint", lambda: "changed")
+    assert manifest_file(home) != file
+    assert len(parses) == 2
+    assert not file.exists()
 
 
 def test_a_dataset_without_a_model_changes_the_state_of_supply_alone() -> None:
