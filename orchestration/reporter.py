@@ -62,8 +62,14 @@ def run(settings: Settings, stop: threading.Event | None = None) -> None:
     """Tell Dagster until `stop` is set; waits while another reporter of this home runs."""
     stop = stop or threading.Event()
     while not stop.is_set():
-        with contextlib.suppress(locks.Busy), locks.holding(settings, _LOCK, timeout=1.0):
-            _serve(settings, stop)
+        try:
+            with contextlib.suppress(locks.Busy), locks.holding(settings, _LOCK, timeout=1.0):
+                _serve(settings, stop)
+        except Exception:
+            if not settings.is_server:
+                raise
+            log.exception("Dagster cannot be told now; trying again")
+            stop.wait(1.0)
 
 
 def _serve(settings: Settings, stop: threading.Event) -> None:

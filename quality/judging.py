@@ -122,10 +122,19 @@ def run(
     """
     stop = stop or threading.Event()
     while not stop.is_set():
-        with holding(settings, shard, wait_seconds=1.0) as held:
-            if held:
-                _serve(settings, shard, stop, ready)
-                return
+        try:
+            with holding(settings, shard, wait_seconds=1.0) as held:
+                if held:
+                    _serve(settings, shard, stop, ready)
+                    return
+        except Misconfigured:
+            raise
+        except Exception:
+            if not settings.is_server:
+                raise
+            # the database or the store may be down for a while; a judge that ended would have to be started by hand
+            log.exception("the judge cannot work now; trying again")
+            stop.wait(1.0)
 
 
 def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, ready: Callable[[], None] | None) -> None:

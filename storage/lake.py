@@ -170,7 +170,7 @@ def _reach_store(connection: duckdb.DuckDBPyConnection, settings: Settings) -> N
         f"create or replace secret verbund_lake (type s3, url_style 'path', use_ssl {scheme == 'https'}, {values})"
     )
     if settings.s3_ca_file is not None:
-        connection.execute(f"set ca_cert_file = {_text(str(settings.s3_ca_file))}")
+        connection.execute(f"set global ca_cert_file = {_text(str(settings.s3_ca_file))}")
     # several judges and a build may commit at the same time
     connection.execute("set ducklake_max_retry_count = 100")
 
