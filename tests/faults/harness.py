@@ -242,7 +242,7 @@ class Campaign:
         Raises:
             Broken: With what differs.
         """
-        deliveries = sorted(self._ledger.deliveries(), key=lambda v: (v.received_at, v.delivery_id))
+        deliveries = sorted(self._ledger.deliveries(), key=lambda v: (v.attempt, v.delivery_id))
         vault = stores.vault(self.to.settings)
         kept = {info.key for info in vault.list()}
         for put in self.puts:
