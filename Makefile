@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-server check up bench docs clean
+.PHONY: help setup demo test test-server faults check up bench docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -26,9 +26,11 @@ test: setup ## all tests that need no server
 	@$(BIN)/python -m pytest -n 2
 
 test-server: setup ## tests on real PostgreSQL, MinIO, HAProxy and SeaweedFS; installs what is missing
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/test-server
+
+faults: setup ## a long campaign of faults: make faults N=1000 SEED=7
 	@./.ci/servers
-	@$(BIN)/python -m pytest tests/server -n 2
-	@$(BIN)/python -m tests.server.support.with_servers -n 2 tests/integration/test_life_states.py tests/integration/test_life_killed.py
+	@$(BIN)/python -m tests.faults --rounds $(or $(N),1000) --seed $(or $(SEED),1)
 
 check: setup ## format, lint, types, architecture, contracts, dbt parse, Dagster definitions
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/check
