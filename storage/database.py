@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from psycopg.conninfo import make_conninfo
 
 from storage.settings import Settings, project_root
 
+if TYPE_CHECKING:
+    import psycopg
+
 #: Schemas the platform keeps its state in; the ledger is in `public`.
 SCHEMAS = ("lake_accepted", "lake_foundation", "dagster", "intake")
+#: Schema of what BI tools read.
+SERVED = "bi"
 
 
 def conninfo(settings: Settings) -> str:
@@ -40,6 +45,13 @@ def environment(settings: Settings) -> dict[str, str]:
     return {name: str(value) for name, value in told.items() if value is not None}
 
 
+def server(settings: Settings) -> dict[str, str]:
+    """Where the server is, for programs of others (`PGHOST`, `PGPORT`, `PGSSLMODE`); no secret is in it."""
+    url = _url(settings)
+    told = {"PGHOST": url.host, "PGPORT": url.port, "PGSSLMODE": url.query.get("sslmode")}
+    return {name: str(value) for name, value in told.items() if value is not None}
+
+
 def dagster_url(settings: Settings) -> str:
     """Address of Dagster's own storage, a schema of the same database; holds the password. By the driver it was written for."""
     url = _url(settings).set(drivername="postgresql+psycopg2").update_query_dict({"options": "-csearch_path=dagster"})
@@ -59,12 +71,56 @@ def prepare(settings: Settings) -> None:
     with psycopg.connect(conninfo(settings)) as connection:
         # two who prepare take turns
         connection.execute("select pg_advisory_xact_lock(7286002)")
-        for schema in SCHEMAS:
+        for schema in (*SCHEMAS, SERVED):
             # asked first: a role that may not create schemas can still work where they stand
             if connection.execute("select to_regnamespace(%s)", (schema,)).fetchone() == (None,):
                 connection.execute(f"create schema {schema}")
-        if connection.execute("select to_regproc('intake.take_event')").fetchone() == (None,):
+        if connection.execute("select to_regclass('intake.supplier')").fetchone() == (None,):
             connection.execute(intake_file().read_bytes())
+
+
+def connect_as_admin(settings: Settings, name: str | None = None) -> psycopg.Connection[tuple[Any, ...]]:
+    """Connect as who may make roles and databases, each statement on its own; its password is told to nobody.
+
+    Args:
+        settings: With `admin_database_url`, else the platform's own role is taken.
+        name: Which database; None for the one of the administrator's address.
+
+    Raises:
+        psycopg.OperationalError: The server does not answer or does not let us in.
+    """
+    import psycopg
+
+    url = _url(settings, admin=True)
+    told = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+    told |= {key: value for key, value in url.query.items() if isinstance(value, str)}
+    return psycopg.connect(
+        make_conninfo(
+            "", dbname=name or url.database, **{key: value for key, value in told.items() if value is not None}
+        ),
+        autocommit=True,
+        application_name="verbund server",
+    )
+
+
+def names(settings: Settings) -> tuple[str, str]:
+    """The platform's database and its role there."""
+    url = _url(settings)
+    if not url.database or not url.username:
+        raise ValueError(
+            "the address of the database must name a database and a role: postgresql+psycopg://role@host/name"
+        )
+    return url.database, url.username
+
+
+def scram(connection: psycopg.Connection[Any], role: str, password: str) -> str:
+    """What the server keeps of a password. Sent instead of it, so that no statement and no log holds the password."""
+    return connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
+
+
+def roles_file() -> Path:
+    """The SQL that makes the roles of those who read and of the store's notifications."""
+    return project_root() / "infra" / "postgres" / "roles.sql"
 
 
 def intake_file() -> Path:
@@ -77,10 +133,16 @@ def address(settings: Settings) -> str:
     return _url(settings).render_as_string(hide_password=True)
 
 
-def _url(settings: Settings) -> sa.URL:
-    if settings.database_url is None:
+def password(settings: Settings) -> str | None:
+    """The platform's own password; None where the server asks for none."""
+    return _url(settings).password
+
+
+def _url(settings: Settings, *, admin: bool = False) -> sa.URL:
+    given = (settings.admin_database_url if admin else None) or settings.database_url
+    if given is None:
         raise ValueError("these settings name no database server")
-    url = sa.make_url(settings.database_url.get_secret_value())
+    url = sa.make_url(given.get_secret_value())
     if url.get_backend_name() != "postgresql":
         raise ValueError(f"expected the address of a PostgreSQL database, found {url.get_backend_name()}")
     return url

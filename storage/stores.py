@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from storage.objects.base import ObjectStore
 from storage.objects.local import LocalStore
 from storage.settings import Settings
@@ -43,18 +45,26 @@ def buckets(settings: Settings) -> list[str]:
 
 
 def access(settings: Settings) -> S3Access:
-    """How the platform reaches its object store."""
+    """How the platform reaches the object store of the server profile."""
+    assert settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key
+    return _access(settings, settings.s3_endpoint, settings.s3_access_key, settings.s3_secret_key)
+
+
+def admin_access(settings: Settings) -> S3Access:
+    """How its operator does; the platform's own way where none is given."""
+    endpoint = settings.admin_s3_endpoint or settings.s3_endpoint
+    key, secret = settings.s3_access_key, settings.s3_secret_key
+    if settings.admin_s3_access_key and settings.admin_s3_secret_key:
+        key, secret = settings.admin_s3_access_key, settings.admin_s3_secret_key
+    assert endpoint and key and secret
+    return _access(settings, endpoint, key, secret)
+
+
+def _access(settings: Settings, endpoint: str, key: str, secret: SecretStr) -> S3Access:
     # imported here: the embedded profile has no use for it
     from storage.objects.s3 import S3Access
 
-    assert settings.s3_endpoint and settings.s3_access_key and settings.s3_secret_key
-    return S3Access(
-        settings.s3_endpoint,
-        settings.s3_access_key,
-        settings.s3_secret_key.get_secret_value(),
-        settings.s3_region,
-        settings.s3_ca_file,
-    )
+    return S3Access(endpoint, key, secret.get_secret_value(), settings.s3_region, settings.s3_ca_file)
 
 
 def _s3(settings: Settings, suffix: str, prefix: str = "") -> ObjectStore:

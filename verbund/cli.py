@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from verbund import commands
-from verbund.commands import Home, Json, Region, settings_of
+from verbund.commands import Home, Json, Region, cell, settings_of
 from verbund.output import DONE, REJECTED, UNAVAILABLE, WRONG_USE, err, fail, out, progress, say_json, state_text, table
+from verbund.server import server_app
 
 if TYPE_CHECKING:
     from quality.desk import Desk
@@ -33,6 +34,7 @@ region_app = typer.Typer(help="Region packs: make, check, export and import.", n
 contract_app = typer.Typer(help="Contracts: what is promised for each dataset.", no_args_is_help=True)
 app.add_typer(region_app, name="region")
 app.add_typer(contract_app, name="contract")
+app.add_typer(server_app, name="server")
 
 command = functools.partial(commands.command, on=app)
 
@@ -217,7 +219,7 @@ def history(
         say_json(told)
         return
     rows = [
-        [e["at"][:19], e["delivery"] or target, e["event"], *map(_cell, (_facts(e["facts"]), e["who"], e["why"]))]
+        [e["at"][:19], e["delivery"] or target, e["event"], *map(cell, (_facts(e["facts"]), e["who"], e["why"]))]
         for e in told
     ]
     table(["at (UTC)", "delivery", "what", "facts", "who", "why"], rows)
@@ -346,7 +348,7 @@ def query(
     if as_json:
         say_json(answer)
     else:
-        table([_cell(name) for name in answer["columns"]], [[_cell(value) for value in row] for row in answer["rows"]])
+        table([cell(name) for name in answer["columns"]], [[cell(value) for value in row] for row in answer["rows"]])
 
 
 # --- templates, packs, contracts, installation ---
@@ -386,7 +388,7 @@ def template(
         out.print(f"  {supplier} has agreed to deliver {made.agreed_format}; the sheet Hilfe says so.", markup=False)
     table(
         ["column", "unit", "required", "choices"],
-        [[_cell(c["name"]), c["unit"], "yes" if c["required"] else "no", c["choices"] or ""] for c in columns],
+        [[cell(c["name"]), c["unit"], "yes" if c["required"] else "no", c["choices"] or ""] for c in columns],
     )
 
 
@@ -512,7 +514,7 @@ def contract_lint(home: Home = None, region: Region = None, as_json: Json = Fals
     if as_json:
         say_json([{"contract": r.contract, "file": str(r.file), "problems": list(r.problems)} for r in results])
     else:
-        table(["contract", "result"], [[r.contract, _cell("; ".join(r.problems) or "clean")] for r in results])
+        table(["contract", "result"], [[r.contract, cell("; ".join(r.problems) or "clean")] for r in results])
     raise typer.Exit(REJECTED if any(r.problems for r in results) else DONE)
 
 
@@ -532,7 +534,7 @@ def doctor(home: Home = None, region: Region = None, as_json: Json = False) -> N
     else:
         table(
             ["", "what", "found", "remedy"],
-            [["ok" if a.well else "NOT OK", a.what, _cell(a.found), _cell(a.remedy)] for a in answers],
+            [["ok" if a.well else "NOT OK", a.what, cell(a.found), cell(a.remedy)] for a in answers],
         )
     raise typer.Exit(DONE if all(a.well for a in answers) else UNAVAILABLE)
 
@@ -668,13 +670,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _cell(value: Any) -> str:
-    """Text for a table: what stands in square brackets there is somebody's words and no style."""
-    from rich.markup import escape
-
-    return "" if value is None else escape(str(value))
 
 
 def _facts(facts: dict[str, Any]) -> str:

@@ -76,6 +76,9 @@ def _exit_code(error: Exception) -> int | None:
         "BadQuery",
         "TooManyBytes",
         "WrongSettings",
+        "NoAccount",
+        "NoAdministration",
+        "WrongName",
     }:
         return WRONG_USE
     unavailable = {
@@ -106,3 +109,10 @@ def settings_of(home: Path | None, region: str | None, profile: str | None = Non
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         raise WrongSettings(error.errors(include_url=False, include_input=False, include_context=False)) from None
+
+
+def cell(value: Any) -> str:
+    """Text for a table: what stands in square brackets there is somebody's words and no style."""
+    from rich.markup import escape
+
+    return "" if value is None else escape(str(value))

@@ -3,6 +3,12 @@
 -- once, wakes whoever takes in, and can never raise: one event that raises would hold back all events behind it for ever.
 create schema if not exists intake;
 
+-- Who has an account with the object store, which may well take a name with a `*` in it: such a user would see every inbox.
+create table if not exists intake.supplier (
+    id text primary key check (id ~ '^[a-z0-9][a-z0-9-]{2,40}$'),
+    since timestamptz not null default clock_timestamp()
+);
+
 create table if not exists intake.arrival (
     id bigint generated always as identity primary key,
     bucket text not null,

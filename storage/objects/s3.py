@@ -103,15 +103,19 @@ class S3Access:
             self.secret_key,
             secure=self.secure,
             region=self.region,
-            http_client=(_ConditionalPool if conditional else urllib3.PoolManager)(
-                timeout=urllib3.Timeout(connect=3, read=60),
-                maxsize=16,
-                cert_reqs="CERT_REQUIRED",
-                ca_certs=str(self.ca_file or certifi.where()),
-                # minio's own would try a dead store for a minute; completing an upload (POST) is never sent twice
-                retries=urllib3.Retry(
-                    total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504], raise_on_status=False
-                ),
+            http_client=self.pool(_ConditionalPool if conditional else urllib3.PoolManager),
+        )
+
+    def pool(self, kind: type[urllib3.PoolManager] = urllib3.PoolManager) -> urllib3.PoolManager:
+        """Connections to the store with our patience: minio's own would try a dead store for a minute."""
+        return kind(
+            timeout=urllib3.Timeout(connect=3, read=60),
+            maxsize=16,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=str(self.ca_file or certifi.where()),
+            # completing an upload (POST) is never sent twice
+            retries=urllib3.Retry(
+                total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504], raise_on_status=False
             ),
         )
 

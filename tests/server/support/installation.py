@@ -1,0 +1,103 @@
+"""A server profile as its operator sets it up: servers with nothing in them, then `verbund server init`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from storage.settings import Settings
+from tests.server.support.servers import HOST, Haproxy, Minio, Postgres
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on standard output; fails where there is anything else."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Installation:
+    """Servers and how the platform and its operator reach them."""
+
+    postgres: Postgres
+    minio: Minio
+    front: Haproxy
+    home: Path
+    region: Path
+    database_password: str = field(default_factory=lambda: secrets.token_hex(16))
+    s3_secret: str = field(default_factory=lambda: secrets.token_hex(16))
+    events_password: str = ""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the platform's processes are told."""
+        return {
+            "VERBUND_PROFILE": "server",
+            "VERBUND_HOME": str(self.home),
+            "VERBUND_REGION": str(self.region),
+            "VERBUND_DATABASE_URL": f"postgresql+psycopg://verbund:{self.database_password}@{self.postgres.address}/verbund",
+            "VERBUND_S3_ENDPOINT": self.front.url,
+            "VERBUND_S3_CA_FILE": str(self.front.ca_file),
+            "VERBUND_S3_ACCESS_KEY": "verbund-platform",
+            "VERBUND_S3_SECRET_KEY": self.s3_secret,
+            "VERBUND_VAULT_LOCK_DAYS": "1",
+        }
+
+    @property
+    def admin(self) -> Mapping[str, str]:
+        """What the operator adds to it."""
+        return {
+            "VERBUND_ADMIN_DATABASE_URL": self.postgres.url().replace("postgresql:", "postgresql+psycopg:"),
+            "VERBUND_ADMIN_S3_ENDPOINT": f"http://{self.front.operator_address}",
+            "VERBUND_ADMIN_S3_ACCESS_KEY": self.minio.root_user,
+            "VERBUND_ADMIN_S3_SECRET_KEY": self.minio.root_password,
+            "VERBUND_ADMIN_EVENTS_PASSWORD": self.events_password,
+        }
+
+    def settings(self, *, admin: bool = False) -> Settings:
+        """The same for this process."""
+        told = {**self.environment, **(self.admin if admin else {})}
+        return Settings(**{name.removeprefix("VERBUND_").lower(): value for name, value in told.items()})  # type: ignore[arg-type]
+
+    def verbund(self, *arguments: str, admin: bool = False, **more: str) -> Said:
+        """Run the command, as a process of its own."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("VERBUND_")}
+        environment = {**kept, **self.environment, **(self.admin if admin else {}), **more}
+        done = subprocess.run(
+            [sys.executable, "-m", "verbund.cli", *arguments],
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        return Said(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def installation(home: Path, region: Path) -> Iterator[Installation]:
+    """Start the servers; nothing is set up in them. MinIO starts before there is anything to tell its events to."""
+    events_password = secrets.token_hex(16)
+    with contextlib.ExitStack() as stack:
+        postgres = stack.enter_context(Postgres())
+        events = (
+            f"host={HOST} port={postgres.port} user=minio_notify password={events_password} dbname=verbund sslmode=disable "
+            "connect_timeout=3 search_path=intake"
+        )
+        minio = stack.enter_context(Minio(events_dsn=events))
+        front = stack.enter_context(Haproxy(minio))
+        yield Installation(postgres, minio, front, home, region, events_password=events_password)
