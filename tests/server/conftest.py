@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from storage.objects.s3 import S3Access, S3Store, prepare_bucket
+from tests.server.support.installation import Installation, installation
 from tests.server.support.servers import Haproxy, Minio, Postgres, Seaweed, minio_behind_haproxy
 
 _NUMBERS = itertools.count(1)
@@ -41,6 +43,16 @@ def front(minio_and_front: tuple[Minio, Haproxy]) -> Haproxy:
 def seaweed() -> Iterator[Seaweed]:
     with Seaweed() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """A server profile with three suppliers, set up by `verbund server init` and by nothing else."""
+    pack = Path(__file__).parents[1] / "packs" / "plain"
+    with installation(tmp_path_factory.mktemp("installed") / "home", pack) as made:
+        said = made.verbund("server", "init", "--json", admin=True)
+        assert said.code == 0, said.out + said.err
+        yield made
 
 
 @pytest.fixture(scope="session")
