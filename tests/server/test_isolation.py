@@ -300,6 +300,7 @@ PLATFORM: list[tuple[str, str, Callable[[Minio], object]]] = [
     ("delete a version of a release", REFUSED, lambda me: me.remove_object(
         "verbund-releases", "0001/x",
         version_id=me.put_object("verbund-releases", "0001/x", io.BytesIO(b"x"), 1).version_id)),
+    ("delete a receipt", DONE, lambda me: me.remove_object(BUCKET, "receipts/plain-works/nothing")),
     ("delete from the lake", DONE, lambda me: me.remove_object("verbund-lake", "nothing")),
     ("silence events", REFUSED, lambda me: me.set_bucket_notification(BUCKET, NotificationConfig())),
 ]  # fmt: skip
