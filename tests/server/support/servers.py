@@ -11,6 +11,7 @@ import functools
 import json
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -30,7 +31,7 @@ from typing import Self
 ROOT = Path(__file__).parents[3]
 HOST = "127.0.0.1"
 #: A server that has not answered after so long will not.
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 #: How long the build of MinIO may take beside another one.
 BUILD_SECONDS = 1500.0
 
@@ -393,10 +394,7 @@ class Seaweed(Server):
 
 
 def events_dsn(postgres: Postgres) -> str:
-    """Make what MinIO's notifications need in the database `verbund`, and say how MinIO reaches it.
-
-    A plain table stands for the view that `verbund server init` makes: enough for MinIO to start and to tell.
-    """
+    """Make what MinIO's notifications need in the database `verbund`, and say how MinIO reaches it."""
     password = secrets.token_hex(16)
     postgres.sql("create database verbund;")
     postgres.sql(
@@ -433,9 +431,15 @@ def minio_binary() -> Path:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, below those the system gives to outgoing connections.
+
+    One of those could take the port of a server while it is down, and keep it from starting again.
+    """
+    while True:
+        port = random.randint(12_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def listening(port: int) -> bool:
