@@ -25,25 +25,58 @@ class Diagnosis:
     remedy: str = ""
 
 
+Questions = list[tuple[str, Callable[[Settings], str], str]]
+
+
+class _Unwell(Exception):
+    """An answer that is none of an error: what was found, and how to mend just this."""
+
+    def __init__(self, found: str, remedy: str = "") -> None:
+        self.remedy = remedy
+        super().__init__(found)
+
+
 def examine(settings: Settings) -> list[Diagnosis]:
     """Look at versions, folders, extensions, store, ledger, lakes and the region pack."""
-    questions: list[tuple[str, Callable[[Settings], str], str]] = [
+    home: Questions = [
         ("home can be written", _home, "choose a folder you may write to: --home DIR or VERBUND_HOME"),
         ("DuckDB loads its extensions without a network", _extensions, "run `make setup` again"),
-        ("the object store keeps its promises", _store, "move VERBUND_HOME to a local file system"),
+    ]
+    folders: Questions = [
+        ("the object store keeps its promises", _folder, "move VERBUND_HOME to a local file system"),
         ("the ledger can be opened", _ledger, "restore ledger.sqlite from a backup, or upgrade Verbund"),
         ("the lake can be opened", _lake, "restore the folder lake/ from a backup"),
-        ("the region pack is sound", _pack, "mend the named lines, then `verbund region check`"),
     ]
+    pack: Questions = [("the region pack is sound", _pack, "mend the named lines, then `verbund region check`")]
     answers = [_versions()]
-    for what, look, remedy in questions:
+    for what, look, remedy in home + (_servers() if settings.is_server else folders) + pack:
         try:
             answers.append(Diagnosis(what, True, look(settings)))
+        except _Unwell as error:
+            answers.append(Diagnosis(what, False, str(error), error.remedy or remedy))
         except Misconfigured as error:
             answers.append(Diagnosis(what, False, "; ".join(map(str, error.problems[:5])), remedy))
         except Exception as error:  # whatever is broken is the answer to the question
             answers.append(Diagnosis(what, False, f"{type(error).__name__}: {error}", remedy))
     return answers
+
+
+def _servers() -> Questions:
+    init = "run `verbund server init`"
+    started = "see that the server of VERBUND_DATABASE_URL runs and knows its role; then `verbund server init`"
+    stored = "see that the store at VERBUND_S3_ENDPOINT runs and that its key is right; then `verbund server init`"
+    return [
+        ("the database can be reached and is set up", _database, started),
+        ("the ledger can be opened", _ledger, "restore the database from a backup, or upgrade Verbund"),
+        ("the lake can be opened", _lake, "restore the database and the lake's bucket from a backup"),
+        ("the object store keeps its promises", _bucket, stored),
+        ("what is overwritten stays as a version", _versioning, init),
+        ("the vault is locked", _lock, init),
+        ("the platform cannot delete from the vault", _adds_only, init),
+        ("the store tells arrivals", _notifications, init),
+        ("the receiver takes an event", _receiver, init),
+        ("events arrive whole", _bad_events, "see what stands in intake.bad_event; the sweep took in what they told"),
+    ]
 
 
 def _versions() -> Diagnosis:
@@ -80,7 +113,7 @@ def _extensions(settings: Settings) -> str:
     return ", ".join(name for (name,) in loaded)
 
 
-def _store(settings: Settings) -> str:
+def _folder(settings: Settings) -> str:
     from storage.objects.base import prove
     from storage.objects.local import LocalStore
 
@@ -114,3 +147,113 @@ def _pack(settings: Settings) -> str:
 
     pack = load_region(settings)
     return f"{pack.region.name}: {len(pack.suppliers)} suppliers, {len(pack.contracts)} datasets"
+
+
+# --- the server profile ---
+
+
+def _database(settings: Settings) -> str:
+    import psycopg
+
+    from storage import database
+
+    with psycopg.connect(database.conninfo(settings)) as connection:
+        known = connection.execute("select array_agg(nspname::text) from pg_namespace").fetchone()
+        schemas: list[str] = known[0] if known else []
+        if missing := [s for s in (*database.SCHEMAS, database.SERVED) if s not in schemas]:
+            raise _Unwell(f"no schemas {', '.join(missing)}", "run `verbund server init`")
+        row = connection.execute("select count(*) from intake.supplier").fetchone()
+        version = connection.info.server_version // 10_000
+    return f"PostgreSQL {version} at {database.address(settings)}, {row[0] if row else 0} suppliers"
+
+
+def _bucket(settings: Settings) -> str:
+    from storage import stores
+    from storage.objects.base import prove
+
+    prove(stores.lake_files(settings))
+    return "conditional put and read-after-write hold"
+
+
+def _versioning(settings: Settings) -> str:
+    from storage import stores
+    from storage.objects.s3 import is_versioned
+
+    inboxes, vault, _, releases = stores.buckets(settings)
+    if missing := [
+        bucket for bucket in (inboxes, vault, releases) if not is_versioned(stores.access(settings), bucket)
+    ]:
+        raise _Unwell(f"the store keeps no versions in {', '.join(missing)}")
+    return ", ".join((inboxes, vault, releases))
+
+
+def _lock(settings: Settings) -> str:
+    from storage import stores
+    from storage.objects.s3 import locked_days
+
+    found, wanted = locked_days(stores.access(settings), stores.buckets(settings)[1]), settings.vault_lock_days
+    if not wanted:
+        return f"{found} days" if found else "no lock is asked for (VERBUND_VAULT_LOCK_DAYS=0)"
+    if found != wanted:
+        raise _Unwell(f"{found} days instead of {wanted}" if found else "the vault's bucket has no lock")
+    return f"nobody deletes what is in it for {found} days"
+
+
+def _adds_only(settings: Settings) -> str:
+    from storage import stores
+    from storage.objects.s3 import may_delete
+
+    if may_delete(stores.access(settings), stores.buckets(settings)[1]):
+        raise _Unwell("it can: it works with a key that may do too much", "give the platform a key of its own")
+    return "the store refuses it"
+
+
+def _notifications(settings: Settings) -> str:
+    from storage import stores
+    from storage.objects.s3 import told_arrivals
+
+    targets = told_arrivals(stores.access(settings), settings.s3_bucket, "inbox/")
+    if len(targets) < 2:
+        raise _Unwell(
+            f"{len(targets)} of 2 notifications are set up; what arrives is found within {settings.sweep_seconds:g} s",
+            "start MinIO with infra/minio/events.env, then `verbund server init`",
+        )
+    return ", ".join(targets)
+
+
+def _receiver(settings: Settings) -> str:
+    """As the store would tell it, and taken back."""
+    import json
+    import uuid
+
+    import psycopg
+
+    from storage import database
+
+    key, s3 = f"doctor/{uuid.uuid4()}", {"bucket": {"name": settings.s3_bucket}}
+    event = json.dumps({"Records": [{"s3": {**s3, "object": {"key": key, "versionId": "1", "size": 1}}}]})
+    with psycopg.connect(database.conninfo(settings)) as connection:
+        connection.execute("insert into intake.minio_event values (now(), %s)", (event,))
+        taken = connection.execute("select 1 from intake.arrival where key = %s", (key,)).fetchone()
+        may = "has_table_privilege('minio_notify', 'intake.minio_event', 'insert')"
+        role = connection.execute(f"select {may} from pg_roles where rolname = 'minio_notify'").fetchone()
+        connection.rollback()
+    if taken is None:
+        raise _Unwell("an event was not taken")
+    if role != (True,):
+        raise _Unwell("the role minio_notify may not write to it")
+    return "an event becomes an arrival"
+
+
+def _bad_events(settings: Settings) -> str:
+    import psycopg
+
+    from storage import database
+
+    with psycopg.connect(database.conninfo(settings)) as connection:
+        row = connection.execute(
+            "select count(*), max(problem) from intake.bad_event where seen_at > now() - interval '1 day'"
+        ).fetchone()
+    if row and row[0]:
+        raise _Unwell(f"{row[0]} since yesterday could not be read: {row[1]}")
+    return "none since yesterday was not understood"

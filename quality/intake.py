@@ -14,10 +14,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from quality.desk import Desk
-from storage import arrivals, locks
+from storage import arrivals, locks, stores
 from storage.arrivals import ARRIVALS, Arrivals, Told
 from storage.crash import reached
-from storage.objects.base import NoSuchObject
+from storage.objects.base import NoSuchObject, StoreUnfit, prove
 from storage.settings import Settings
 
 log = logging.getLogger("verbund.intake")
@@ -34,14 +34,24 @@ _PREFIX = "inbox/"
 
 
 def run(settings: Settings, *, stop: threading.Event | None = None, ready: Callable[[], None] | None = None) -> None:
-    """Take in arrivals until `stop` is set. One intake of an installation works, others wait to take its place."""
+    """Take in arrivals until `stop` is set. One intake of an installation works, others wait to take its place.
+
+    Raises:
+        StoreUnfit: The object store does not keep what everything rests on; nothing was taken in.
+    """
     stop = stop or threading.Event()
+    is_proven = False
     while not stop.is_set():
         try:
+            if not is_proven:
+                prove(stores.lake_files(settings))
+                is_proven = True
             with locks.holding(settings, "intake", timeout=1.0):
                 _serve(settings, stop, ready)
         except locks.Busy:
             continue
+        except StoreUnfit:
+            raise
         except Exception:
             log.exception("the intake was interrupted; it begins again")
             stop.wait(1.0)

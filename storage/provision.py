@@ -201,18 +201,3 @@ def _notifications(settings: Settings) -> str:
     except (MinioException, HTTPError) as error:
         raise StoreDown(access.address, type(error).__name__) from None
     return ", ".join(TARGETS.values())
-
-
-def told_by_store(settings: Settings) -> list[str]:
-    """Names of the notification targets that are set up for the inboxes, as far as the platform may see.
-
-    Raises:
-        minio.error.MinioException: The store does not say.
-    """
-    config = stores.access(settings).client().get_bucket_notification(settings.s3_bucket)
-    return [
-        name
-        for name, queue in TARGETS.items()
-        for found in config.queue_config_list
-        if found.queue == queue and found.prefix_filter_rule and found.prefix_filter_rule.value == PREFIX
-    ]

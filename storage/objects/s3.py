@@ -353,6 +353,61 @@ def prepare_bucket(access: S3Access, bucket: str, *, versioned: bool = False, lo
     return "; ".join(missing)
 
 
+def is_versioned(access: S3Access, bucket: str) -> bool:
+    """Whether what is overwritten or deleted stays as a version.
+
+    Raises:
+        StoreDown, StoreRefused, StoreUnfit: As everywhere; here and below.
+    """
+    with _asked(access, bucket, "how it keeps versions"):
+        return bool(access.client().get_bucket_versioning(bucket).status == ENABLED)
+
+
+def locked_days(access: S3Access, bucket: str) -> int:
+    """For how many days nobody deletes what is put there; 0 if there is no such lock."""
+    with _asked(access, bucket, "for its lock"):
+        try:
+            found = access.client().get_object_lock_config(bucket)
+        except S3Error as error:
+            if error.code in _REFUSED:
+                raise
+            # every store has its own word for "none"
+            return 0
+    return (found.duration or 0) if found.mode == COMPLIANCE and found.duration_unit == DAYS else 0
+
+
+def may_delete(access: S3Access, bucket: str) -> bool:
+    """Whether these credentials may delete versions. Tried on one that cannot be there, so nothing is deleted."""
+    with _asked(access, bucket, "to delete nothing"):
+        try:
+            access.client().remove_object(bucket, f"doctor/{uuid.uuid4()}", version_id=str(uuid.uuid4()))
+        except S3Error as error:
+            if error.code == "AccessDenied":
+                return False
+            if error.code not in _MISSING:
+                raise
+    return True
+
+
+def told_arrivals(access: S3Access, bucket: str, prefix: str) -> list[str]:
+    """Where the store tells that something was put under a prefix."""
+    with _asked(access, bucket, "for its notifications"):
+        config = access.client().get_bucket_notification(bucket)
+    return [
+        queue.queue
+        for queue in config.queue_config_list
+        if queue.queue and queue.prefix_filter_rule and queue.prefix_filter_rule.value == prefix
+    ]
+
+
+@contextmanager
+def _asked(access: S3Access, bucket: str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (MinioException, HTTPError) as error:
+        _explain(access, bucket, what, error)
+
+
 @contextmanager
 def _unless_taken() -> Iterator[None]:
     """Two that make the same bucket at once both have it then."""
