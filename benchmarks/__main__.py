@@ -21,6 +21,7 @@ ROWS = (
     "visible",
     "many_slots",
     "readers",
+    "server_deliveries",
 )  # fmt: skip
 
 

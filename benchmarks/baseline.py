@@ -23,12 +23,18 @@ run_queue: {max_concurrent_runs: 2, dequeue_interval_seconds: 1}
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Path]:
-    """The daemon over a folder with `inbox/` and `receipts/`; ready for its first file when this begins."""
+def running(folder: Path, *, postgres_url: str | None = None) -> Iterator[Path]:
+    """The daemon over a folder with `inbox/` and `receipts/`; ready for its first file when this begins.
+
+    Args:
+        folder: Made anew.
+        postgres_url: Database of Dagster's storage; without it the default, SQLite.
+    """
     fresh(folder)
     for name in ("inbox", "receipts", "accepted", "dagster"):
         (folder / name).mkdir()
-    (folder / "dagster" / "dagster.yaml").write_text(_INSTANCE, encoding="utf-8")
+    storage = f"storage: {{postgres: {{postgres_url: '{postgres_url}'}}}}\n" if postgres_url else ""
+    (folder / "dagster" / "dagster.yaml").write_text(_INSTANCE + storage, encoding="utf-8")
     environment = {**os.environ, "DAGSTER_HOME": str(folder / "dagster"), "BENCHMARK_FOLDER": str(folder)}
     with (folder / "daemon.log").open("wb") as log:
         command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "benchmarks.dagster_baseline"]

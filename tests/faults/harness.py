@@ -96,12 +96,12 @@ class Installation:
 
 
 @contextlib.contextmanager
-def installation(folder: Path) -> Iterator[Installation]:
+def installation(folder: Path, region: Path = PLAIN) -> Iterator[Installation]:
     """New servers, a new database, new buckets, and the processes on them."""
     with Postgres() as postgres, minio_behind_haproxy(postgres) as (minio, front):
         settings = Settings(
             home=folder / "home",
-            region=str(PLAIN),
+            region=str(region),
             profile="server",
             database_url=postgres.url("verbund").replace("postgresql://", "postgresql+psycopg://"),
             s3_endpoint=front.url,
