@@ -142,10 +142,7 @@ def _url(settings: Settings, *, admin: bool = False) -> sa.URL:
     given = (settings.admin_database_url if admin else None) or settings.database_url
     if given is None:
         raise ValueError("these settings name no database server")
-    url = sa.make_url(given.get_secret_value())
-    if url.get_backend_name() != "postgresql":
-        raise ValueError(f"expected the address of a PostgreSQL database, found {url.get_backend_name()}")
-    return url
+    return sa.make_url(given.get_secret_value())
 
 
 def _password_file(settings: Settings, url: sa.URL) -> Path:

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = None
     """Database of the server profile, as SQLAlchemy writes it: `postgresql+psycopg://user:password@host/verbund`."""
-    s3_endpoint: str | None = Field(default=None, pattern=r"^https?://[^/]+/?$")
+    s3_endpoint: str | None = Field(default=None, pattern=r"^https?://[^/@]+/?$")
     """Address of the object store of the server profile."""
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None
@@ -53,7 +53,7 @@ class Settings(BaseSettings):
 
     admin_database_url: SecretStr | None = None
     """For `verbund server` alone, as the others that begin so: a role that may make roles. Default: `database_url`."""
-    admin_s3_endpoint: str | None = Field(default=None, pattern=r"^https?://[^/]+/?$")
+    admin_s3_endpoint: str | None = Field(default=None, pattern=r"^https?://[^/@]+/?$")
     """MinIO's administration, which its front shows to nobody else. Default: `s3_endpoint`."""
     admin_s3_access_key: str | None = None
     """A user of the store who may make users and buckets. Default: `s3_access_key`."""
@@ -79,6 +79,27 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, home: Path) -> Path:
         return home.expanduser().absolute()
+
+    @field_validator("database_url", "admin_database_url")
+    @classmethod
+    def _leads_to_postgresql(cls, url: SecretStr | None) -> SecretStr | None:
+        # imported here: the embedded profile has no use for it
+        import psycopg
+        from psycopg.conninfo import make_conninfo
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
+        if url is None:
+            return None
+        try:
+            parsed = make_url(url.get_secret_value())
+            make_conninfo("", **{name: str(value) for name, value in parsed.query.items()})
+            host = parsed.host or parsed.query.get("host")
+            if parsed.get_backend_name() == "postgresql" and parsed.username and host and parsed.database:
+                return url
+        except (ArgumentError, ValueError, psycopg.ProgrammingError):
+            pass
+        raise ValueError("expected postgresql+psycopg://role:password@host:port/database, marks in the password as %40")
 
     @model_validator(mode="after")
     def _server_is_whole(self) -> Settings:

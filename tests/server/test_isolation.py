@@ -439,7 +439,7 @@ def database(installed: Installation) -> dict[str, str]:
 
 
 def platform(installed: Installation) -> str:
-    return installed.postgres.url("verbund", "verbund", installed.database_password)
+    return installed.database_url
 
 
 def may(address: str, statement: str) -> bool:

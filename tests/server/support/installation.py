@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from typer.testing import CliRunner
 
@@ -43,9 +44,10 @@ class Installation:
     front: Haproxy
     home: Path
     region: Path
-    database_password: str = field(default_factory=lambda: secrets.token_hex(16))
-    s3_secret: str = field(default_factory=lambda: secrets.token_hex(16))
-    events_password: str = ""
+    events_password: str
+    # with what breaks quoting, so that a place that forgets it fails
+    database_password: str = field(default_factory=lambda: f"a'b{secrets.token_hex(16)}@c:d%/\\ e")
+    s3_secret: str = field(default_factory=lambda: f"a'b+{secrets.token_hex(12)}/=")
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -54,13 +56,18 @@ class Installation:
             "VERBUND_PROFILE": "server",
             "VERBUND_HOME": str(self.home),
             "VERBUND_REGION": str(self.region),
-            "VERBUND_DATABASE_URL": f"postgresql+psycopg://verbund:{self.database_password}@{self.postgres.address}/verbund",
+            "VERBUND_DATABASE_URL": self.database_url.replace("postgresql:", "postgresql+psycopg:"),
             "VERBUND_S3_ENDPOINT": self.front.url,
             "VERBUND_S3_CA_FILE": str(self.front.ca_file),
             "VERBUND_S3_ACCESS_KEY": "verbund-platform",
             "VERBUND_S3_SECRET_KEY": self.s3_secret,
             "VERBUND_VAULT_LOCK_DAYS": "1",
         }
+
+    @property
+    def database_url(self) -> str:
+        """Address of the platform's own role."""
+        return f"postgresql://verbund:{quote(self.database_password, safe='')}@{self.postgres.address}/verbund"
 
     @property
     def admin(self) -> Mapping[str, str]:
@@ -93,11 +100,11 @@ def installation(home: Path, region: Path) -> Iterator[Installation]:
     """Start the servers; nothing is set up in them. MinIO starts before there is anything to tell its events to."""
     events_password = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
-        postgres = stack.enter_context(Postgres())
+        postgres = stack.enter_context(Postgres(settings={"log_statement": "all"}))
         events = (
             f"host={HOST} port={postgres.port} user=minio_notify password={events_password} dbname=verbund sslmode=disable "
             "connect_timeout=3 search_path=intake"
         )
         minio = stack.enter_context(Minio(events_dsn=events))
         front = stack.enter_context(Haproxy(minio))
-        yield Installation(postgres, minio, front, home, region, events_password=events_password)
+        yield Installation(postgres, minio, front, home, region, events_password)
