@@ -29,7 +29,7 @@ from storage.settings import Settings, project_root
 EVERY_DELIVERY = "tag:every_delivery"
 _STAGING = "stg_"
 #: Object beside the lakes that names the state readers may see.
-_CURRENT = "foundation.current.json"
+POINTER = "foundation.current.json"
 _BUILT = frozenset({"success", "pass", "warn", "fail"})
 
 # dbt keeps its flags, its adapter and its connection in globals
@@ -151,10 +151,18 @@ def select_for(dataset: str) -> list[str]:
 
 def current(settings: Settings) -> Current | None:
     """The last state published, None before the first build."""
+    text = published(settings)
+    if text is None:
+        return None
+    told = json.loads(text)
+    return Current(int(told["foundation"]), int(told["accepted"]), str(told["project"]))
+
+
+def published(settings: Settings) -> bytes | None:
+    """The object `POINTER` as it is, None before the first build."""
     try:
-        with stores.lake_files(settings).open(_CURRENT) as file:
-            told = json.load(file)
-        return Current(int(told["foundation"]), int(told["accepted"]), str(told["project"]))
+        with stores.lake_files(settings).open(POINTER) as file:
+            return file.read()
     except NoSuchObject:
         return None
 
@@ -190,7 +198,7 @@ def _lakes(settings: Settings, *, new: bool) -> Iterator[duckdb.DuckDBPyConnecti
 
 def _publish(settings: Settings, state: Current) -> None:
     told = json.dumps({"foundation": state.foundation, "accepted": state.accepted, "project": state.project})
-    stores.lake_files(settings).put(_CURRENT, io.BytesIO(told.encode()))
+    stores.lake_files(settings).put(POINTER, io.BytesIO(told.encode()))
 
 
 # --- dbt ---

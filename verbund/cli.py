@@ -16,6 +16,7 @@ import typer
 
 from verbund import commands
 from verbund.commands import Home, Json, Region, cell, settings_of
+from verbund.keeping import keeping_app
 from verbund.output import DONE, REJECTED, UNAVAILABLE, WRONG_USE, err, fail, out, progress, say_json, state_text, table
 from verbund.server import server_app
 
@@ -35,6 +36,7 @@ contract_app = typer.Typer(help="Contracts: what is promised for each dataset.",
 app.add_typer(region_app, name="region")
 app.add_typer(contract_app, name="contract")
 app.add_typer(server_app, name="server")
+app.add_typer(keeping_app)
 
 command = functools.partial(commands.command, on=app)
 

@@ -79,6 +79,9 @@ def _exit_code(error: Exception) -> int | None:
         "NoAccount",
         "NoAdministration",
         "WrongName",
+        "NoBackup",
+        "NotEmpty",
+        "RowsInCatalog",
     }:
         return WRONG_USE
     unavailable = {
@@ -92,6 +95,10 @@ def _exit_code(error: Exception) -> int | None:
         "PermissionError",
         "StoreDown",
         "StoreUnfit",
+        "Busy",
+        "DamagedBackup",
+        "DatabaseToolFailed",
+        "LakeOutside",
     }
     # of the database's errors this one alone, not those made of it: a file that is no database
     broken = names & unavailable or type(error).__name__ == "DatabaseError"

@@ -17,7 +17,7 @@ from storage.ledger.tables import HEAD
 #: How long a process waits for another one's transaction, in seconds.
 BUSY_SECONDS = 60.0
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATIONS = Path(__file__).parent / "migrations"
 #: Any number nobody else uses: two processes that migrate one PostgreSQL ledger take turns.
 _MIGRATION_LOCK = 7_286_001
 
@@ -47,7 +47,7 @@ def migrate(engine: sa.Engine) -> None:
         LedgerTooNew: It was written by a later Verbund.
     """
     with engine.connect() as connection:
-        if _revision(connection) == HEAD:
+        if revision_of(connection) == HEAD:
             return
     # imported here because it takes 0.2 s and is needed once in the life of a ledger
     from alembic import command
@@ -55,11 +55,11 @@ def migrate(engine: sa.Engine) -> None:
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.execution_options(writes=True).begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        found = _revision(connection)
+        found = revision_of(connection)
         if found == HEAD:
             return
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
@@ -93,7 +93,8 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _revision(connection: sa.Connection) -> str | None:
+def revision_of(connection: sa.Connection) -> str | None:
+    """The shape the ledger has, None where there is none."""
     if not sa.inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
