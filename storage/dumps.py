@@ -232,7 +232,9 @@ def _known_contents(connection: sa.Connection) -> tuple[int, frozenset[str]]:
 
 def _catalog(connection: sa.Connection, schema: str | None, catalog: CatalogName) -> Catalog:
     place = f"{schema}." if schema else ""
-    newest: int | None = connection.execute(sa.text(f"select max(snapshot_id) from {place}ducklake_snapshot")).scalar_one()
+    newest: int | None = connection.execute(
+        sa.text(f"select max(snapshot_id) from {place}ducklake_snapshot")
+    ).scalar_one()
     files = set()
     for kind in ("data", "delete"):
         rows = connection.execute(
