@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     """What an archive (also a workbook) may hold unpacked."""
     max_unpack_ratio: int = Field(default=200, gt=1)
     """How many times its packed size an archive may hold, above the first 64 MiB."""
-    judge_memory_mb: int = Field(default=600, ge=128)
-    """What DuckDB may use while judging; the process needs about 300 MB besides."""
+    judge_memory_mb: int = Field(default=480, ge=128)
+    """What DuckDB may use while judging; the process needs about 500 MB besides. Ten million keys take 380 MB to compare."""
     judge_seconds: int = Field(default=600, gt=0)
     """After this time the throw-away process that judges a dangerous file is ended."""
     batch_seconds: float = Field(default=0.5, gt=0)
