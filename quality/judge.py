@@ -367,9 +367,9 @@ class _Judging:
                 flags.append(f"false as bad_{check.number}")
                 continue
             same = " and ".join(f"b{check.number}.g{i} is not distinct from {e}" for i, e in enumerate(check.group_by))
-            joins.append(
-                f"left join (select *, true as hit from {bad}) b{check.number} on typed.ignored is null and {same}"
-            )
+            # a condition on `typed` alone would make DuckDB compare every row with every bad group; rows that are ignored
+            # are left out below
+            joins.append(f"left join (select *, true as hit from {bad}) b{check.number} on {same}")
             flags.append(f"coalesce(b{check.number}.hit, false) as bad_{check.number}")
         flagged = f"select typed.*{''.join(f', {flag}' for flag in flags)} from typed {' '.join(joins)}"
         bits = " | ".join(f"(case when {c.predicate} then {1 << i} else 0 end)" for i, c in enumerate(checks)) or "0"

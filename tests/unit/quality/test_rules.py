@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from quality import judge as judging
 from quality.errors import PlatformTrouble
+from quality.judge import _Judging
 from quality.rules import Check, rule_ids
 from quality.sources import Misconfigured
 from tests.support.bench import GOOD, SOLINGEN, WUPPERTAL, TestBench, found, written
@@ -241,6 +242,27 @@ def test_great_expectations_and_our_rows_count_the_same_rows_for_every_rule(
     if case.before:
         for delivery in bench.desk.ledger.deliveries(dataset=dataset):
             bench.desk.withdraw(delivery.delivery_id, who="test", why="the next test begins without it")
+
+
+def test_rows_are_never_compared_with_every_bad_group(bench: TestBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # ten million rows with a hundred thousand incomplete days would take days
+    plans = []
+    keep = _Judging._keep
+
+    def explained(judging: _Judging, name: str, sql: str) -> str:
+        if name == "spotted":
+            plans.append(str(judging.con.execute(f"explain {sql}").fetchall()))
+        return keep(judging, name, sql)
+
+    monkeypatch.setattr(_Judging, "_keep", explained)
+    for large in (10**9, 0):
+        monkeypatch.setattr("quality.judge.LARGE", large)
+        for dataset, rule in (("load_profile", "days_are_complete"), ("load_profile", "keys.duplicate")):
+            sent = delivery_of(dataset, CASES[dataset, rule].rows)
+            with bench.judged(sent, dataset, "2025-03"):
+                pass
+    assert len(plans) == 4
+    assert all("HASH_JOIN" in plan and "_NL_JOIN" not in plan and "NESTED_LOOP" not in plan for plan in plans)
 
 
 def test_every_rule_of_every_contract_has_a_delivery_that_breaks_it(bench: TestBench) -> None:
