@@ -224,6 +224,8 @@ def _taken(
         }
         for area in AREAS
     }
+    if damaged := [(key, kept.sha256) for key, kept in objects["vault"].items() if vault_key(kept.sha256) != key]:
+        raise VaultDamaged(damaged[0][0].rpartition("/")[2], damaged[0][1])
     if state is not None:
         objects["lake"][foundation.POINTER] = keep_bytes(state)
     return Point(
@@ -291,11 +293,15 @@ def restore(settings: Settings, folder: Path, name: str | None = None) -> Restor
             "Restore into the same profile, then `verbund migrate --to server`."
         )
     where = folder / "points" / point.name
-    if broken := [file for file, sha256 in point.databases.items() if _sha256(where / file) != sha256]:
-        raise DamagedBackup("files of the backup are not what they were", broken)
+    saved = LocalStore(folder / "objects")
+    contents = {kept.sha256 for area in point.objects.values() for kept in area.values()}
+    # all of it before the first is written: what lies in a locked vault can never be taken out again
+    broken = [file for file, sha256 in point.databases.items() if _sha256(where / file) != sha256]
+    broken += sorted(sha256 for sha256 in contents if _sha256_in(saved, vault_key(sha256)) != sha256)
+    if broken:
+        raise DamagedBackup("the backup lacks these, or they are not what they were", broken)
     with alone(settings):
         refuse_filled(settings, point.objects)
-        saved = LocalStore(folder / "objects")
         for area, targets in places(settings).items():
             for key, kept in pointers_last(point.objects[area]):
                 for target in targets:
@@ -400,21 +406,17 @@ def pointers_last(objects: Mapping[str, Kept]) -> list[tuple[str, Kept]]:
 
 
 def bring(source: ObjectStore, source_key: str, target: ObjectStore, key: str, sha256: str) -> None:
-    """Copy one object, unless it is there; what is there must be the same.
+    """Copy one object, whose bytes were looked at before, unless it is there; what is there must be the same.
 
     Raises:
-        DamagedBackup: The source does not hold these bytes, or the target holds others.
+        DamagedBackup: The source changed meanwhile.
+        NotEmpty: The target holds other bytes.
     """
-    try:
-        with source.open(source_key) as stream:
-            seen = _Seen(stream)
-            new = target.put_new(key, cast(BinaryIO, seen))
-    except NoSuchObject as error:
-        raise DamagedBackup("bytes of the backup are missing", [source_key]) from error
+    with source.open(source_key) as stream:
+        seen = _Seen(stream)
+        new = target.put_new(key, cast(BinaryIO, seen))
     if new and seen.sha256 != sha256:
-        # what was written must not stay where it would be taken for the right bytes
-        target.delete(key)
-        raise DamagedBackup("bytes of the backup are not what they were", [source_key])
+        raise DamagedBackup("bytes changed while they were copied", [source_key])
     if not new and _sha256_in(target, key) != sha256:
         raise NotEmpty(f"there is {key} already with other bytes. Empty it, or name another place.")
 
@@ -449,10 +451,7 @@ class _Keeper:
         if before and (before.version, before.size) == (info.version, info.size) and self._has(before.sha256):
             return before
         with source.open(key) as stream:
-            kept = self._keep(stream, info.version)
-        if area == "vault" and vault_key(kept.sha256) != key:
-            raise VaultDamaged(key.rpartition("/")[2], kept.sha256)
-        return kept
+            return self._keep(stream, info.version)
 
     def keep_bytes(self, content: bytes) -> Kept:
         return self._keep(io.BytesIO(content), "")

@@ -156,12 +156,17 @@ def test_nothing_is_restored_under_a_running_judge(saved: Path, tmp_path: Path) 
         backup.restore(new, saved)
 
 
-def test_a_backup_of_a_vault_that_lost_bytes_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("harm", ["rot", "loss"])
+def test_a_backup_of_a_vault_that_is_not_whole_is_refused(tmp_path: Path, harm: str) -> None:
     settings = local(tmp_path / "home")
     deliver(settings, balance("1"))
-    next(path for path in settings.paths.vault.rglob("*") if path.is_file()).unlink()
+    victim = next(path for path in settings.paths.vault.rglob("*") if path.is_file())
+    victim.chmod(0o644)
+    victim.write_bytes(b"rot")
+    if harm == "loss":
+        victim.unlink()
 
-    with pytest.raises(VaultDamaged):
+    with pytest.raises(VaultDamaged, match=victim.name):
         backup.backup(settings, tmp_path / "backup")
 
     assert backup.points(tmp_path / "backup") == []

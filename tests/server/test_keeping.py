@@ -33,12 +33,14 @@ def new_server(postgres: Postgres, minio_access: S3Access, tmp_path: Path) -> Ne
     def make(home: Path) -> Settings:
         made.append(home)
         name = f"k{hashlib.sha256(f'{tmp_path}{len(made)}'.encode()).hexdigest()[:12]}"
-        postgres.sql(f"create database {name}")
+        # as in service: the platform owns its database and is no superuser
+        postgres.sql(f"create role {name} login password 'of-this-test'")
+        postgres.sql(f"create database {name} owner {name}")
         settings = Settings(
             home=home,
             region=str(PLAIN),
             profile="server",
-            database_url=postgres.url(name).replace("postgresql:", "postgresql+psycopg:"),
+            database_url=postgres.url(name, name, "of-this-test").replace("postgresql:", "postgresql+psycopg:"),
             s3_endpoint=minio_access.endpoint,
             s3_access_key=minio_access.access_key,
             s3_secret_key=minio_access.secret_key,
