@@ -615,6 +615,28 @@ def intake(home: Home = None, region: Region = None) -> None:
     intake.run(settings_of(home, region), stop=stop_on_signal())
 
 
+@command(name="process", hidden=True)
+def one_process(
+    name: Annotated[str, typer.Argument(help="intake, judge-0, …, code, web, daemon, launcher or reporter.")],
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
+    code_port: Annotated[int, typer.Option(help="Port of Dagster's code server.")] = 3001,
+    judges: Annotated[int, typer.Option(help="Judge processes there are.", envvar="VERBUND_JUDGES")] = 1,
+    home: Home = None,
+    region: Region = None,
+) -> None:
+    """Be one process of those `verbund up` starts (for systemd)."""
+    from verbund.processes import become, processes
+
+    found = {
+        process.name: process
+        for process in processes(settings_of(home, region), host=host, port=port, code_port=code_port, judges=judges)
+    }
+    if name not in found:
+        fail(f"no process {name!r}; there are: {', '.join(found)}", WRONG_USE)
+    become(found[name])
+
+
 def main() -> None:
     """Entry point of the command `verbund`."""
     app()

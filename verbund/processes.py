@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from storage.settings import Settings
 from verbund.output import err, out
@@ -22,7 +23,9 @@ RESTARTS_PER_MINUTE = 5
 
 
 @dataclass
-class _Process:
+class Process:
+    """What is started, and how often it was."""
+
     name: str
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -39,21 +42,42 @@ def stop_on_signal() -> threading.Event:
     return stop
 
 
-def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
-    """Start all processes, start again what ends, and end them all on a signal. Returns the exit code."""
+def processes(settings: Settings, *, host: str, port: int, code_port: int, judges: int) -> list[Process]:
+    """Every process of the platform: the intake of the server profile, judges, and Dagster's.
+
+    Args:
+        settings: Handed to the processes by environment.
+        host: Address the web page of Dagster listens on.
+        port: Its port.
+        code_port: Of Dagster's code server, on this machine only.
+        judges: How many.
+    """
     from orchestration.instance import processes as dagster_processes
 
-    home = settings.paths.create()
-    home.logs.mkdir(parents=True, exist_ok=True)
     environment = settings.environment()
     own = [sys.executable, "-m", "verbund.cli"]
-    processes = [_Process("intake", [*own, "intake"], environment)] if settings.is_server else []
+    found = [Process("intake", [*own, "intake"], environment)] if settings.is_server else []
     judge = [*own, "judge", "--of", str(judges), "--shard"]
-    processes += [_Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
-    processes += [
-        _Process(command.name, command.arguments, command.environment, 10 if command.low_priority else 0)
-        for command in dagster_processes(settings, host=host, port=port, code_port=_free_port())
+    found += [Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
+    return found + [
+        Process(command.name, command.arguments, command.environment, 10 if command.low_priority else 0)
+        for command in dagster_processes(settings, host=host, port=port, code_port=code_port)
     ]
+
+
+def become(process: Process) -> NoReturn:
+    """Be this process from now on, for whoever else starts and watches processes (systemd)."""
+    if process.niceness:
+        with contextlib.suppress(PermissionError):
+            os.nice(process.niceness)
+    os.execve(process.command[0], list(process.command), _environment(process))
+
+
+def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
+    """Start all processes, start again what ends, and end them all on a signal. Returns the exit code."""
+    home = settings.paths.create()
+    home.logs.mkdir(parents=True, exist_ok=True)
+    started = processes(settings, host=host, port=port, code_port=_free_port(), judges=judges)
     stop = stop_on_signal()
     out.print(f"Dagster UI:  http://{host}:{port}")
     if settings.is_server:
@@ -64,10 +88,10 @@ def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
     out.print(f"Logs:        {home.logs}", markup=False)
     out.print("End with Ctrl-C.")
     try:
-        for process in processes:
+        for process in started:
             _start(process, home.logs)
         while not stop.wait(0.5):
-            for process in processes:
+            for process in started:
                 if process.running is None or process.running.poll() is None:
                     continue
                 log = home.logs / f"{process.name}.log"
@@ -77,7 +101,7 @@ def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
                     return 3
                 _start(process, home.logs)
     finally:
-        _end(processes)
+        _end(started)
     return 0
 
 
@@ -88,11 +112,10 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _start(process: _Process, logs: Path) -> None:
+def _start(process: Process, logs: Path) -> None:
     with (logs / f"{process.name}.log").open("ab") as log:
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **process.environment}
         process.running = subprocess.Popen(
-            process.command, env=environment, stdout=log, stderr=log, start_new_session=True
+            process.command, env=_environment(process), stdout=log, stderr=log, start_new_session=True
         )
     if process.niceness:
         with contextlib.suppress(PermissionError, ProcessLookupError):
@@ -100,12 +123,18 @@ def _start(process: _Process, logs: Path) -> None:
     process.starts.append(time.monotonic())
 
 
-def _may_start(process: _Process) -> bool:
+def _environment(process: Process) -> dict[str, str]:
+    # whoever starts the platform may hold what the administrator may do; no process of it needs that
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("VERBUND_ADMIN_")}
+    return {**ours, "PYTHONUNBUFFERED": "1", **process.environment}
+
+
+def _may_start(process: Process) -> bool:
     recent = [at for at in process.starts if at > time.monotonic() - 60]
     return len(recent) < RESTARTS_PER_MINUTE
 
 
-def _end(processes: Sequence[_Process]) -> None:
+def _end(processes: Sequence[Process]) -> None:
     """Ask every process and its children to end, then insist."""
     for process in processes:
         if process.running is not None and process.running.poll() is None:

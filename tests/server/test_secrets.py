@@ -77,6 +77,7 @@ def planted(installed: Installation) -> Iterator[Planted]:
         ps = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert "verbund.cli" in ps and "dagster" in ps
         made.told["the list of processes"] = ps
+        made.told["the environment of processes"] = _environments(installed)
         for command in (["build"], ["release", "--note", "for the search"], ["doctor"], ["deliveries", "--json"]):
             said = installed.verbund(*command)
             assert said.code == 0, said.out + said.err
@@ -145,7 +146,12 @@ def test_the_search_finds_what_is_there(planted: Planted) -> None:
 
 def test_no_command_and_no_list_of_processes_tells_a_secret(planted: Planted) -> None:
     found = {what: planted.in_text(text.encode()) for what, text in planted.told.items()}
-    assert found == {what: [] for what in planted.told}
+    # each needs what it works with; what only its owner may read
+    assert set(found.pop("the environment of processes")) <= {
+        "the platform's password at the database",
+        "the platform's secret at the store",
+    }
+    assert found == {what: [] for what in found}
 
 
 def test_nothing_on_disk_holds_a_secret_but_what_only_its_owner_reads(
@@ -244,6 +250,21 @@ def test_settings_and_keys_show_no_secret_when_they_are_printed(installed: Insta
 def test_no_process_of_the_platform_is_told_what_the_administrator_may_do(installed: Installation) -> None:
     told = installed.settings(admin=True).environment()
     assert not [name for name in told if "ADMIN" in name]
+
+
+def _environments(installed: Installation) -> str:
+    """What the processes of `verbund up` were started with, itself left out."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes().decode(errors="replace")
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if str(installed.home) in environment and "\0up\0" not in command:
+            found.append(environment)
+    assert len(found) >= 6
+    return "\n".join(found)
 
 
 def _pg_dump() -> list[str]:
