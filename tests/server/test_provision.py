@@ -60,7 +60,7 @@ def test_a_put_becomes_an_arrival_by_the_stores_own_event(installed: Installatio
     stores.access(installed.settings()).client().put_object(
         "verbund", "inbox/plain-works/Müll + 100%.csv", io.BytesIO(b"x"), 1
     )
-    told = "select count(*) from intake.arrival where key like '%25.csv'"
+    told = "select count(*) from intake.arrival where key like '%M%C3%BCll%'"
     assert wait_for(lambda: installed.postgres.sql(told, "verbund") == "1")
     assert installed.postgres.sql("select count(*) from intake.bad_event", "verbund") == "0"
 
@@ -88,7 +88,7 @@ def test_the_doctor_names_what_is_missing_and_setting_up_again_mends_it(mended: 
     root = stores.admin_access(mended.settings(admin=True)).client()
     root.delete_bucket_notification("verbund")
     with psycopg.connect(mended.postgres.url("verbund"), autocommit=True) as admin:
-        admin.execute("drop schema bi")
+        admin.execute("drop schema bi cascade")
         admin.execute("revoke all on intake.minio_event from minio_notify")
     accounts = Accounts(mended.settings(admin=True))
     accounts._admin.policy_set("consoleAdmin", user="verbund-platform")
