@@ -1,14 +1,15 @@
 """Releases: frozen, numbered states of the foundation, as files that anybody reads while loads go on.
 
 A release is a folder that never changes: one DuckDB file, one Parquet file a table, a manifest and the sums of all
-files. Here they are made and checked; they are read in `quality.release_reading`. What the foundation holds is built by
-`quality.foundation`; when to release is for `orchestration`.
+files. Here they are made, handed to readers and checked; they are read in `quality.release_reading`. The server profile
+puts the folder into the object store, where it counts from its manifest on, and its rows into PostgreSQL
+(`quality.serving`). What the foundation holds is built by `quality.foundation`; when to release is for `orchestration`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import io
 import json
 import os
 import shutil
@@ -28,6 +29,8 @@ from quality.release_reading import (
     ABOUT,
     DATABASE,
     MANIFEST,
+    POINTER,
+    SUMS,
     BadQuery,
     Damage,
     Differences,
@@ -36,25 +39,29 @@ from quality.release_reading import (
     Release,
     TableDifference,
     current,
+    current_number,
+    damages_in,
     differences,
     from_manifest,
     name,
     numbered,
+    numbers,
     open_release,
-    pointer,
     query,
     releases,
+    sha256_of,
     text,
 )
-from storage import lake, locks
+from storage import lake, locks, stores
+from storage.crash import reached
+from storage.paths import release_key
 from storage.settings import Settings, project_root
 
 __all__ = [
     "BadQuery", "Damage", "Differences", "IndicatorDifference", "NoRelease", "NothingToRelease", "Release",
-    "TableDifference", "current", "differences", "open_release", "query", "release", "releases", "verify",
+    "TableDifference", "current", "differences", "hand_out_last", "open_release", "query", "release", "releases", "verify",
 ]  # fmt: skip
 
-SUMS = "SHA256SUMS"
 _INTERNAL = ("stg_", "int_")
 #: What a table of accepted rows has, in the catalog `accepted`.
 _DELIVERED = ("supplier_id", "period", "delivery_id", "attempt", "delivered_line")
@@ -90,6 +97,7 @@ def release(settings: Settings, note: str = "", now: datetime | None = None, *, 
         NothingToRelease: The foundation was never built to the end.
         storage.lake.LakeUnavailable: A catalog cannot be read at the snapshot; nothing was changed.
         storage.locks.Busy: Another process was releasing for too long.
+        quality.serving.NotServed: The release is made, and the database could not take it; readers keep the one before.
     """
     state = foundation.current(settings)
     if state is None:
@@ -99,9 +107,10 @@ def release(settings: Settings, note: str = "", now: datetime | None = None, *, 
     with locks.holding(settings, "release", timeout=lake.LOCK_SECONDS):
         for left_over in home.releases.glob(".making-*"):
             shutil.rmtree(left_over)
-        last = next(reversed(releases(settings)), None)
+        known = numbers(settings)
+        last = numbered(settings, known[-1]) if known else None
         if last and not force and (last.snapshot, last.accepted_snapshot) == (state.foundation, state.accepted):
-            return _point_to(settings, last)
+            return _hand_out(settings, last)
         number = last.number + 1 if last else 1
         making = home.releases / f".making-{number:04d}"
         (making / "parquet").mkdir(parents=True)
@@ -115,12 +124,33 @@ def release(settings: Settings, note: str = "", now: datetime | None = None, *, 
         if last and not force and _content(last.manifest) == _content(manifest):
             # built again, with the same result
             shutil.rmtree(making)
-            return _point_to(settings, last)
+            return _hand_out(settings, last)
         _seal(making, manifest)
+        reached("release.frozen")
+        if settings.is_server:
+            _put_away(settings, number, making)
         # the folder appears whole or not at all
         making.rename(home.release(number))
         _sync(home.releases)
-        return _point_to(settings, replace(from_manifest(home.release(number)), is_new=True))
+        reached("release.made")
+        return _hand_out(settings, replace(from_manifest(home.release(number)), is_new=True))
+
+
+def hand_out_last(settings: Settings) -> bool:
+    """Give readers the last release where a crash kept it from them.
+
+    Returns:
+        Whether there was something to do.
+
+    Raises:
+        As `release`.
+    """
+    # asked before the lock: mostly there is nothing to do
+    if not _is_withheld(settings):
+        return False
+    with locks.holding(settings, "release", timeout=lake.LOCK_SECONDS):
+        _hand_out(settings, numbered(settings, numbers(settings)[-1]))
+    return True
 
 
 def verify(settings: Settings, number: int | None = None) -> list[Damage]:
@@ -129,14 +159,7 @@ def verify(settings: Settings, number: int | None = None) -> list[Damage]:
     Raises:
         NoRelease: There is none of this number, or none at all.
     """
-    folder = numbered(settings, number).path
-    damages = []
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
-        expected, _, file = line.partition("  ")
-        found = _sha256(folder / file) if (folder / file).is_file() else None
-        if found != expected:
-            damages.append(Damage(file, expected, found))
-    return damages
+    return damages_in(numbered(settings, number).path)
 
 
 def _freeze(settings: Settings, about: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -322,7 +345,7 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write manifest and sums, take away the right to write, and see that all of it is on the disk."""
     (folder / MANIFEST).write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
-    sums = "".join(f"{_sha256(folder / file)}  {file}\n" for file in files)
+    sums = "".join(f"{sha256_of(folder / file)}  {file}\n" for file in files)
     (folder / SUMS).write_text(sums, encoding="utf-8")
     for file in (*files, SUMS):
         (folder / file).chmod(0o444)
@@ -331,23 +354,50 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     _sync(folder)
 
 
-def _point_to(settings: Settings, chosen: Release) -> Release:
-    """Make a release the current one, in one step."""
-    to = pointer(settings)
-    fresh = to.with_name(f".{to.name}.{os.getpid()}")
-    fresh.write_text(json.dumps({"release": chosen.number}), encoding="utf-8")
-    _sync(fresh)
-    fresh.replace(to)
+def _put_away(settings: Settings, number: int, folder: Path) -> None:
+    """Copy a sealed folder into the object store; the manifest comes last, and with it the release is there."""
+    store = stores.releases(settings)
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    # what an interrupted one of this number left is overwritten, or nobody reads it because the sums do not name it
+    for file in sorted(files, key=lambda file: file == MANIFEST):
+        if file == MANIFEST:
+            reached("release.put")
+        store.put(release_key(number, file), folder / file)
+        reached("release.putting")
+
+
+def _hand_out(settings: Settings, chosen: Release) -> Release:
+    """Give a release to readers: into the database where there is one, then make it the current one. May be repeated."""
+    if settings.is_server:
+        # imported here: the embedded profile has no use for it
+        from quality import serving
+
+        serving.publish(settings, chosen)
+        reached("release.served")
+    _point_to(settings, chosen)
     return chosen
 
 
+def _is_withheld(settings: Settings) -> bool:
+    known = numbers(settings)
+    if not known:
+        return False
+    if settings.is_server:
+        from quality import serving
+
+        if serving.served(settings) != known[-1]:
+            return True
+    return current_number(settings) != known[-1]
+
+
+def _point_to(settings: Settings, chosen: Release) -> None:
+    """Make a release the current one, in one step."""
+    if current_number(settings) != chosen.number:
+        stores.releases(settings).put(POINTER, io.BytesIO(json.dumps({"release": chosen.number}).encode()))
+
+
 def _file(folder: Path, inside: str) -> dict[str, Any]:
-    return {"file": inside, "sha256": _sha256(folder / inside), "bytes": (folder / inside).stat().st_size}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as bytes_:
-        return hashlib.file_digest(bytes_, "sha256").hexdigest()
+    return {"file": inside, "sha256": sha256_of(folder / inside), "bytes": (folder / inside).stat().st_size}
 
 
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:

@@ -1,14 +1,19 @@
-"""Reading releases: which there are, queries on one, and how two differ. Nothing here writes.
+"""Reading releases: which there are, queries on one, and how two differ. Nothing here changes what others see.
 
 A release never changes and the pointer to the current one is replaced in one step, so readers need no lock and meet no
-half state. How a release is made is in `quality.release`.
+half state. A release is there once its manifest is: in the folder of releases, or in the object store of the server
+profile, from which a machine that did not make it takes a copy. How a release is made is in `quality.release`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
+import re
+import shutil
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -18,10 +23,16 @@ from typing import Any
 
 import duckdb
 
+from storage import stores
+from storage.objects.base import CHUNK, NoSuchObject
+from storage.paths import release_key
 from storage.settings import Settings
 
 DATABASE = "verbund.duckdb"
 MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
+#: Object that names the current release.
+POINTER = "current.json"
 #: Name of the database a release is opened under.
 ALIAS = "verbund"
 #: Table inside the DuckDB file that says which release it is.
@@ -52,7 +63,7 @@ class Release:
         accepted_snapshot: Snapshot of the catalog `accepted` that the foundation was built from.
         note: What the person who released wanted to say.
         tables: Table → number of rows.
-        path: Its folder.
+        path: Its folder; in the server profile it may wait in the object store until somebody asks for it.
         is_new: False where nothing was new, and the release that already says so was given back.
     """
 
@@ -138,45 +149,138 @@ class Damage:
     found: str | None
 
 
+class DamagedRelease(OSError):
+    """Files of a release came from the object store otherwise than they were put there. No copy was kept."""
+
+    def __init__(self, number: int, damages: Sequence[Damage]) -> None:
+        self.number, self.damages = number, damages
+        files = ", ".join(damage.file for damage in damages)
+        super().__init__(
+            f"release {number} in the object store is not as it was written: {files}. "
+            "Restore these objects from their earlier versions or a backup, or read another release."
+        )
+
+
 # --- which there are ---
 
 
 def current(settings: Settings) -> Release | None:
-    """The release readers are given, None before the first."""
+    """The release readers are given, None before the first.
+
+    Raises:
+        storage.objects.base.StoreDown: The object store does not answer.
+    """
+    number = current_number(settings)
+    return None if number is None else from_manifest(folder_of(settings, number))
+
+
+def current_number(settings: Settings) -> int | None:
+    """Number of the release readers are given, None before the first."""
     try:
-        told = json.loads(pointer(settings).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        with stores.releases(settings).open(POINTER) as file:
+            return int(json.load(file)["release"])
+    except NoSuchObject:
         return None
-    return from_manifest(settings.paths.release(int(told["release"])))
+
+
+def numbers(settings: Settings) -> list[int]:
+    """Number of every release, rising."""
+    found = (re.fullmatch(rf"([0-9]{{4,}})/{MANIFEST}", info.key) for info in stores.releases(settings).list())
+    return sorted(int(match[1]) for match in found if match)
 
 
 def releases(settings: Settings) -> list[Release]:
-    """Every release, oldest first."""
-    folders = settings.paths.releases.glob("[0-9]*")
-    return sorted((from_manifest(folder) for folder in folders), key=lambda found: found.number)
+    """Every release, oldest first. What is not on this machine is not fetched but for its manifest."""
+    store, found = stores.releases(settings), []
+    for number in numbers(settings):
+        with store.open(release_key(number, MANIFEST)) as file:
+            found.append(_told(json.load(file), settings.paths.release(number)))
+    return found
 
 
 def numbered(settings: Settings, number: int | None = None) -> Release:
-    """The release of this number, without one the current.
+    """The release of this number, without one the current; its files are on this machine then.
 
     Raises:
         NoRelease: There is none.
+        DamagedRelease: What the object store holds under this number is not what was put there.
     """
     if number is None:
         found = current(settings)
         if found is None:
             raise NoRelease("there is no release yet; `verbund release` makes the first")
         return found
-    known = [found.number for found in releases(settings)]
+    known = numbers(settings)
     if number not in known:
         there_are = ", ".join(map(str, known)) or "none yet"
         raise NoRelease(f"there is no release {number}; there are: {there_are}")
-    return from_manifest(settings.paths.release(number))
+    return from_manifest(folder_of(settings, number))
 
 
-def pointer(settings: Settings) -> Path:
-    """File that names the current release."""
-    return settings.paths.releases / "current.json"
+def folder_of(settings: Settings, number: int) -> Path:
+    """Folder of a release on this machine, fetched from the object store when it is not there.
+
+    Raises:
+        NoRelease: There is none of this number.
+        DamagedRelease: As with `numbered`.
+    """
+    folder = settings.paths.release(number)
+    if folder.exists():
+        return folder
+    # aside, so that it appears whole; two who fetch at once do not meet
+    aside = settings.paths.create().work / f"release-{number:04d}-{uuid.uuid4().hex}"
+    try:
+        for file in _sums(_fetch(settings, number, SUMS, aside)):
+            # what is missing is told with what is damaged
+            with contextlib.suppress(NoSuchObject):
+                _fetch(settings, number, file, aside)
+        if damages := damages_in(aside):
+            raise DamagedRelease(number, damages)
+        settings.paths.releases.mkdir(parents=True, exist_ok=True)
+        try:
+            aside.rename(folder)
+        except OSError:
+            # another process had it first
+            if not folder.exists():
+                raise
+    except NoSuchObject as error:
+        raise NoRelease(f"there is no release {number}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _fetch(settings: Settings, number: int, file: str, into: Path) -> Path:
+    target = into / file
+    # refuses a name that leads elsewhere
+    with stores.releases(settings).open(release_key(number, file)) as source:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, CHUNK)
+    target.chmod(0o444)
+    return target
+
+
+def _sums(file: Path) -> dict[str, str]:
+    """File → sum, as they are written in a release."""
+    lines = (line.partition("  ") for line in file.read_text(encoding="utf-8").splitlines())
+    return {file: expected for expected, _, file in lines}
+
+
+def damages_in(folder: Path) -> list[Damage]:
+    """Every file of the release in `folder` that is not as its sum says."""
+    damages = []
+    for file, expected in _sums(folder / SUMS).items():
+        found = sha256_of(folder / file) if (folder / file).is_file() else None
+        if found != expected:
+            damages.append(Damage(file, expected, found))
+    return damages
+
+
+def sha256_of(file: Path) -> str:
+    """Sum of a file's bytes, in lower-case hex."""
+    with file.open("rb") as bytes_:
+        return hashlib.file_digest(bytes_, "sha256").hexdigest()
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -187,7 +291,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def from_manifest(folder: Path) -> Release:
     """The release in `folder`, as its manifest tells it."""
-    told = read_manifest(folder)
+    return _told(read_manifest(folder), folder)
+
+
+def _told(told: Mapping[str, Any], folder: Path) -> Release:
     return Release(
         number=told["number"],
         released_at=datetime.fromisoformat(told["released_at"]),

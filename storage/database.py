@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import psycopg
 
 #: Schemas the platform keeps its state in; the ledger is in `public`.
-SCHEMAS = ("lake_accepted", "lake_foundation", "dagster", "intake")
-#: Schema of what BI tools read.
+SCHEMAS = ("lake_accepted", "lake_foundation", "dagster", "intake", "bi_data")
+#: Schema of what BI tools read; its rows are in `bi_data`.
 SERVED = "bi"
 
 

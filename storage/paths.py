@@ -127,6 +127,17 @@ def vault_key(sha256: str) -> str:
     return f"sha256/{checked_sha256(sha256)[:2]}/{sha256}"
 
 
+def release_key(number: int, file: str) -> str:
+    """Key of a file of a release, and its path below the folder of all releases: `0007/manifest.json`.
+
+    Raises:
+        ValueError: The number is not 1 or more.
+    """
+    if number < 1:
+        raise ValueError(f"release {number} is not 1 or more")
+    return f"{number:04d}/{file}"
+
+
 @dataclass(frozen=True)
 class Home:
     """All places under one `VERBUND_HOME`. Nothing is created by asking for a path; `create` makes the folders."""
@@ -214,9 +225,7 @@ class Home:
 
     def release(self, number: int) -> Path:
         """Folder of one release: `releases/0007`."""
-        if number < 1:
-            raise ValueError(f"release {number} is not 1 or more")
-        return self.releases / f"{number:04d}"
+        return (self.releases / release_key(number, "any")).parent
 
     # --- the platform's own ---
 

@@ -99,6 +99,8 @@ def _exit_code(error: Exception) -> int | None:
         "DamagedBackup",
         "DatabaseToolFailed",
         "LakeOutside",
+        "DamagedRelease",
+        "NotServed",
     }
     # of the database's errors this one alone, not those made of it: a file that is no database
     broken = names & unavailable or type(error).__name__ == "DatabaseError"

@@ -40,6 +40,7 @@ from quality.sources import Misconfigured
 from storage import lake
 from storage.settings import Settings, project_root
 from tests.support import accepted_lake, foundation_lake
+from tests.support.profiles import settings_for
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 #: A dataset with a contract and a model, so that keys, rights and attributions are known.
@@ -68,7 +69,7 @@ ACCEPTED = (
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path / "home")
+    return settings_for(tmp_path / "home")
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from storage.objects.s3 import S3Access, S3Store, prepare_bucket
 from tests.server.support.installation import Installation, installation
 from tests.server.support.servers import Haproxy, Minio, Postgres, Seaweed, minio_behind_haproxy
+from tests.support.profiles import SERVERS
 
 _NUMBERS = itertools.count(1)
 
@@ -63,6 +64,19 @@ def minio_access(minio: Minio, front: Haproxy) -> S3Access:
 @pytest.fixture(scope="session")
 def seaweed_access(seaweed: Seaweed) -> S3Access:
     return S3Access(seaweed.url, seaweed.access_key, seaweed.secret_key)
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> dict[str, str]:
+    """Servers for whole homes, as `tests.support.profiles` takes them: those named to us, else our own."""
+    if SERVERS is not None:
+        return dict(SERVERS)
+    postgres: Postgres = request.getfixturevalue("postgres")
+    minio: Minio = request.getfixturevalue("minio")
+    return {
+        "database": postgres.url(), "endpoint": minio.url, "access_key": minio.root_user,
+        "secret_key": minio.root_password,
+    }  # fmt: skip
 
 
 @pytest.fixture(params=["minio", "seaweed"])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import Sequence
 
-from storage import lake
+from storage import lake, stores
 from storage.settings import Settings
 
 
@@ -29,8 +30,6 @@ def build(settings: Settings, statements: Sequence[str], *, accepted: Sequence[s
             for statement in listed:
                 connection.execute(statement)
         snapshots = (lake.snapshot_of(connection, "foundation"), lake.snapshot_of(connection, "accepted"))
-    current = settings.paths.lake / "foundation.current.json"
-    fresh = current.with_suffix(".fresh")
-    fresh.write_text(json.dumps({"foundation": snapshots[0], "accepted": snapshots[1], "project": "test"}))
-    fresh.replace(current)
+    published = {"foundation": snapshots[0], "accepted": snapshots[1], "project": "test"}
+    stores.lake_files(settings).put("foundation.current.json", io.BytesIO(json.dumps(published).encode()))
     return snapshots

@@ -12,7 +12,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,36 @@ def settings_for(home: Path, region: str | Path = "bergisch", **more: Any) -> Se
     """Settings of a home; its database and buckets are made when it is new."""
     if not ON_SERVERS:
         return Settings(home=home, region=str(region), **more)
-    name = "t" + hashlib.sha256(str(home.absolute()).encode()).hexdigest()[:16]
+    return settings_on(SERVERS, home, region, **more)
+
+
+def settings_on(
+    servers: Mapping[str, str],
+    home: Path,
+    region: str | Path = "bergisch",
+    *,
+    installation: Path | None = None,
+    **more: Any,
+) -> Settings:
+    """Settings of a home of the server profile.
+
+    Args:
+        servers: As `VERBUND_TEST_SERVERS` names them.
+        home: Folder of one machine.
+        region: Its pack.
+        installation: Home of another machine that uses the same database and buckets.
+        more: Further settings.
+    """
+    name = "t" + hashlib.sha256(str((installation or home).absolute()).encode()).hexdigest()[:16]
     made = Settings(
         home=home,
         region=str(region),
         profile="server",
-        database_url=_database(name),
-        s3_endpoint=SERVERS["endpoint"],
-        s3_ca_file=SERVERS.get("ca_file"),
-        s3_access_key=SERVERS["access_key"],
-        s3_secret_key=SERVERS["secret_key"],
+        database_url=_database(servers, name),
+        s3_endpoint=servers["endpoint"],
+        s3_ca_file=servers.get("ca_file"),
+        s3_access_key=servers["access_key"],
+        s3_secret_key=servers["secret_key"],
         s3_bucket=name,
         vault_lock_days=0,
         **more,
@@ -79,8 +99,8 @@ def objects(store: ObjectStore, prefix: str = "") -> Iterator[tuple[str, bytes]]
             yield info.key, file.read()
 
 
-def _database(name: str) -> str:
-    url = sa.make_url(SERVERS["database"])
+def _database(servers: Mapping[str, str], name: str) -> str:
+    url = sa.make_url(servers["database"])
     with psycopg.connect(url.set(drivername="postgresql").render_as_string(hide_password=False), autocommit=True) as c:
         if c.execute("select 1 from pg_database where datname = %s", (name,)).fetchone() is None:
             c.execute(f"create database {name}")

@@ -1,4 +1,4 @@
-"""Scheduled tidying: receipts a crash left unwritten, the lakes' files, and the age of Dagster's own storage."""
+"""Scheduled tidying: what a crash left undone for suppliers and readers, the lakes' files, and the age of Dagster's own storage."""
 
 import dagster as dg
 
@@ -7,6 +7,7 @@ from orchestration.instance import end_dead_runs
 from orchestration.resources import DeskResource
 from quality import foundation
 from quality.region import RegionPack
+from quality.release import hand_out_last
 from quality.release_reading import releases
 from storage.lake import CatalogName
 from storage.maintenance import maintain
@@ -21,12 +22,16 @@ class MaintenanceConfig(dg.Config):
 
 @dg.op
 def sweep(context: dg.OpExecutionContext, desk: DeskResource) -> None:
-    """Write receipts that are missing, end runs of dead processes."""
+    """Write receipts that are missing, end runs of dead processes, hand out a release that readers were not given."""
     with desk.open("sweep") as at:
         written = at.write_missing_receipts()
     ended = end_dead_runs(context.instance)
-    context.log.info(f"{written} receipts were missing, {len(ended)} runs had died")
-    context.add_output_metadata({"receipts_written": written, "runs_ended": len(ended)})
+    handed_out = hand_out_last(desk.settings)
+    news = "; the last release had not reached its readers" if handed_out else ""
+    context.log.info(f"{written} receipts were missing, {len(ended)} runs had died{news}")
+    context.add_output_metadata(
+        {"receipts_written": written, "runs_ended": len(ended), "release_handed_out": handed_out}
+    )
 
 
 @dg.op(pool="foundation")
@@ -53,7 +58,9 @@ def forget_runs(context: dg.OpExecutionContext, config: MaintenanceConfig) -> No
     context.add_output_metadata({"runs_deleted": deleted})
 
 
-@dg.job(description="Receipts that a crash left unwritten, runs whose process is gone.")
+@dg.job(
+    description="Receipts that a crash left unwritten, runs whose process is gone, a release that was not handed out."
+)
 def nightly_sweep() -> None:
     """One step."""
     sweep()
