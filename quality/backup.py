@@ -302,12 +302,14 @@ def restore(settings: Settings, folder: Path, name: str | None = None) -> Restor
         raise DamagedBackup("the backup lacks these, or they are not what they were", broken)
     with alone(settings):
         refuse_filled(settings, point.objects)
-        for area, targets in places(settings).items():
+        for area, target in places(settings).items():
             for key, kept in pointers_last(point.objects[area]):
-                for target in targets:
-                    bring(saved, vault_key(kept.sha256), target, key, kept.sha256)
+                bring(saved, vault_key(kept.sha256), target, key, kept.sha256)
         dumps.put_back(settings, where)
-        return prove(settings, point)
+        proved = prove(settings, point)
+    # the database of the server profile serves it again
+    releasing.hand_out_last(settings)
+    return proved
 
 
 def prove(settings: Settings, point: Point) -> Restored:
@@ -318,9 +320,8 @@ def prove(settings: Settings, point: Point) -> Restored:
     """
     wrong = [
         f"{area}/{key}"
-        for area, where in places(settings).items()
+        for area, store in places(settings).items()
         for key, kept in point.objects[area].items()
-        for store in where
         if _sha256_in(store, key) != kept.sha256
     ]
     if wrong:
@@ -378,25 +379,23 @@ def refuse_filled(settings: Settings, wanted: Mapping[str, Mapping[str, Any]]) -
             "the ledger or the lake holds something already, and this goes into an empty installation only. "
             "Name another home, or another database and other buckets."
         )
-    for area, where in places(settings).items():
-        if foreign := next((key for key in _listed(where) if _is_kept(area, key) and key not in wanted[area]), None):
+    for area, store in places(settings).items():
+        if foreign := next((key for key in _listed(store) if _is_kept(area, key) and key not in wanted[area]), None):
             raise NotEmpty(
                 f"there is {area}/{foreign} already, which is none of what is to come, and this goes into an empty "
                 "installation only. Name another home, or another database and other buckets."
             )
 
 
-def places(settings: Settings) -> dict[str, Sequence[ObjectStore]]:
-    """Where the objects of each area lie. What is read is taken from the first that has it, what is written goes to all."""
-    # the machine that makes releases has them as files, in the server profile, too
-    released: list[ObjectStore] = [LocalStore(settings.paths.releases, read_only=True)]
-    if settings.is_server:
-        released.append(stores.releases(settings))
+def places(settings: Settings) -> dict[str, ObjectStore]:
+    """Where the objects of each area lie."""
+    # files of a release may be written by nobody, and the store of the embedded profile writes its pointer as well
+    releases = stores.releases(settings) if settings.is_server else LocalStore(settings.paths.releases, read_only=True)
     return {
-        "vault": [stores.vault(settings)],
-        "lake": [stores.lake_files(settings)],
-        "receipts": [stores.receipts(settings)],
-        "releases": released,
+        "vault": stores.vault(settings),
+        "lake": stores.lake_files(settings),
+        "receipts": stores.receipts(settings),
+        "releases": releases,
     }
 
 
@@ -424,12 +423,8 @@ def bring(source: ObjectStore, source_key: str, target: ObjectStore, key: str, s
 _POINTERS = ("current.json", foundation.POINTER)
 
 
-def _listed(where: Sequence[ObjectStore]) -> dict[str, tuple[ObjectInfo, ObjectStore]]:
-    found: dict[str, tuple[ObjectInfo, ObjectStore]] = {}
-    for store in where:
-        for info in store.list():
-            found.setdefault(info.key, (info, store))
-    return found
+def _listed(store: ObjectStore) -> dict[str, tuple[ObjectInfo, ObjectStore]]:
+    return {info.key: (info, store) for info in store.list()}
 
 
 def _is_kept(area: str, key: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from quality import backup, foundation
+from quality import backup, foundation, release
 from storage import dumps
 from storage.settings import Settings
 
@@ -37,11 +37,12 @@ def to_server(source: Settings, target: Settings) -> backup.Restored:
             here, there = backup.places(source), backup.places(target)
             for area in backup.AREAS:
                 for key, kept in backup.pointers_last(point.objects[area]):
-                    for place in there[area]:
-                        backup.bring(here[area][0], key, place, key, kept.sha256)
+                    backup.bring(here[area], key, there[area], key, kept.sha256)
             dumps.carry(source, target, folder)
             assert foundation.published(target) == foundation.published(source)
-            return backup.prove(target, point)
+            proved = backup.prove(target, point)
+        release.hand_out_last(target)
+        return proved
 
 
 def embedded(settings: Settings) -> Settings:

@@ -42,6 +42,7 @@ from quality.release_reading import (
     current_number,
     damages_in,
     differences,
+    discard,
     from_manifest,
     name,
     numbered,
@@ -129,6 +130,7 @@ def release(settings: Settings, note: str = "", now: datetime | None = None, *, 
         reached("release.frozen")
         if settings.is_server:
             _put_away(settings, number, making)
+            discard(settings, number)
         # the folder appears whole or not at all
         making.rename(home.release(number))
         _sync(home.releases)

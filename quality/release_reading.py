@@ -225,7 +225,7 @@ def folder_of(settings: Settings, number: int) -> Path:
         DamagedRelease: As with `numbered`.
     """
     folder = settings.paths.release(number)
-    if folder.exists():
+    if folder.exists() and not (settings.is_server and _is_another(settings, number, folder)):
         return folder
     # aside, so that it appears whole; two who fetch at once do not meet
     aside = settings.paths.create().work / f"release-{number:04d}-{uuid.uuid4().hex}"
@@ -237,6 +237,7 @@ def folder_of(settings: Settings, number: int) -> Path:
         if damages := damages_in(aside):
             raise DamagedRelease(number, damages)
         settings.paths.releases.mkdir(parents=True, exist_ok=True)
+        discard(settings, number)
         try:
             aside.rename(folder)
         except OSError:
@@ -248,6 +249,25 @@ def folder_of(settings: Settings, number: int) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def discard(settings: Settings, number: int) -> None:
+    """Take this machine's copy of a release away, if the object store has another one or none of this number."""
+    folder = settings.paths.release(number)
+    if settings.is_server and folder.exists() and _is_another(settings, number, folder):
+        aside = settings.paths.create().work / f"discarded-{number:04d}-{uuid.uuid4().hex}"
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_another(settings: Settings, number: int, folder: Path) -> bool:
+    """Whether the object store has other bytes under this number; so it is after a restore to an earlier day."""
+    try:
+        with stores.releases(settings).open(release_key(number, SUMS)) as file:
+            return file.read() != (folder / SUMS).read_bytes()
+    except (NoSuchObject, FileNotFoundError):
+        return True
 
 
 def _fetch(settings: Settings, number: int, file: str, into: Path) -> Path:

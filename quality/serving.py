@@ -25,7 +25,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from quality.contract import ACCESS_LEVELS
-from quality.release_reading import ABOUT, DATABASE, Release, name, text
+from quality.release_reading import ABOUT, DATABASE, MANIFEST, Release, name, sha256_of, text
 from storage import database
 from storage.crash import reached
 from storage.settings import Settings, project_root
@@ -52,7 +52,7 @@ _TIDY_TIMEOUT = "5s"
 _LOCK_CLASS = 7286003
 _BATCH_ROWS = 20_000
 _MEMORY_MB = 512
-#: PostgreSQL's identifiers have 63 bytes: name, `_`, 8 of a hash, `_v` and the release's number.
+#: PostgreSQL's identifiers have 63 bytes: name, `_`, 8 of a hash, `_v` and a number.
 _NAME_CHARS = 40
 
 _TYPES = {
@@ -113,7 +113,7 @@ def publish(settings: Settings, release: Release) -> None:
 
     Args:
         settings: Of the server profile.
-        release: The last one; its folder is on this machine.
+        release: The last there is; its folder is on this machine.
 
     Raises:
         NotServed: The database did not take it; readers have what they had.
@@ -153,17 +153,17 @@ def postgres_type(duckdb_type: str) -> str:
 def _publish(settings: Settings, connection: psycopg.Connection[Any], release: Release) -> None:
     connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
     connection.execute((project_root() / "infra" / "postgres" / "serving.sql").read_bytes())
+    tables = _tables(release)
+    _undo(connection, release, tables)
     kept = {(relation, sha256): version for relation, sha256, version in _rows(connection, _CONTENT)}
     numbers = {number for (number,) in _rows(connection, "select distinct release from bi_data.content")}
-    if numbers and release.number < max(numbers):
-        return
-    tables = _tables(release)
     if release.number not in numbers:
+        fresh = _one(connection, "select nextval('bi_data.version')")
         for table in tables:
             version = kept.get((table.relation, table.sha256))
             if version is None:
-                version = release.number
-                _load(settings, connection, release, table)
+                version = fresh
+                _load(settings, connection, release, table, version)
             connection.execute(
                 "insert into bi_data.content values (%s, %s, %s, %s)",
                 (release.number, table.relation, version, table.sha256),
@@ -174,6 +174,22 @@ def _publish(settings: Settings, connection: psycopg.Connection[Any], release: R
     for table in tables:
         _describe(connection, ("bi", table.name), table)
     _grant(connection, tables)
+
+
+def _undo(connection: psycopg.Connection[Any], release: Release, tables: Sequence[_Table]) -> None:
+    """Forget what an installation that was restored to an earlier day has released since, another one of this number too."""
+    wanted = {(table.relation, table.sha256) for table in tables}
+    found: dict[int, set[tuple[str, str]]] = {}
+    for number, relation, sha256 in _rows(connection, "select release, relation, sha256 from bi_data.content"):
+        found.setdefault(number, set()).add((relation, sha256))
+    for number, content in found.items():
+        if number > release.number or (number == release.number and content != wanted):
+            _forget(connection, number)
+
+
+def _forget(connection: psycopg.Connection[Any], number: int) -> None:
+    connection.execute(_sql("drop table if exists bi_data.{}", f"kept_{number}"))
+    connection.execute("delete from bi_data.content where release = %s", (number,))
 
 
 _CONTENT = "select relation, sha256, max(version) from bi_data.content group by relation, sha256"
@@ -190,7 +206,7 @@ def _tables(release: Release) -> list[_Table]:
         )
         for table, told in manifest["tables"].items()
     ]  # fmt: skip
-    return [*found, _Table(ABOUT, _ABOUT_COLUMNS, ("number",), _ABOUT_SAYS, "open", f"release {release.number}")]
+    return [*found, _Table(ABOUT, _ABOUT_COLUMNS, ("number",), _ABOUT_SAYS, "open", sha256_of(release.path / MANIFEST))]
 
 
 def _key(told: Mapping[str, Any]) -> Sequence[str]:
@@ -211,9 +227,11 @@ _ABOUT_COLUMNS = [
 ]
 
 
-def _load(settings: Settings, connection: psycopg.Connection[Any], release: Release, table: _Table) -> None:
+def _load(
+    settings: Settings, connection: psycopg.Connection[Any], release: Release, table: _Table, version: int
+) -> None:
     """Write a table's rows as a partition that nobody reads yet."""
-    parent, fresh = ("bi_data", table.relation), ("bi_data", table.partition(release.number))
+    parent, fresh = ("bi_data", table.relation), ("bi_data", table.partition(version))
     spelled = sql.SQL(", ").join(_sql("{} " + postgres_type(c["type"]), c["name"]) for c in table.columns)
     if _one(connection, "select to_regclass(%s)", (sql.Identifier(*parent).as_string(),)) is None:
         connection.execute(
@@ -225,7 +243,7 @@ def _load(settings: Settings, connection: psycopg.Connection[Any], release: Rele
     # the check spares looking at every row when the partition is attached
     connection.execute(
         sql.SQL("create table {} (bi_version integer not null default {n} check (bi_version = {n}), {})").format(
-            sql.Identifier(*fresh), spelled, n=sql.Literal(release.number)
+            sql.Identifier(*fresh), spelled, n=sql.Literal(version)
         )
     )
     _describe(connection, fresh, table)
@@ -244,7 +262,7 @@ def _load(settings: Settings, connection: psycopg.Connection[Any], release: Rele
     connection.execute(_sql("analyze {}", fresh))
     connection.execute(
         sql.SQL("alter table {} attach partition {} for values in ({})").format(
-            sql.Identifier(*parent), sql.Identifier(*fresh), sql.Literal(release.number)
+            sql.Identifier(*parent), sql.Identifier(*fresh), sql.Literal(version)
         )
     )
 
@@ -409,8 +427,7 @@ def _take_old_away(connection: psycopg.Connection[Any]) -> None:
             continue
         try:
             with connection.transaction():
-                connection.execute(_sql("drop table if exists bi_data.{}", f"kept_{number}"))
-                connection.execute("delete from bi_data.content where release = %s", (number,))
+                _forget(connection, number)
         finally:
             connection.execute("select pg_advisory_unlock(%s, %s)", (_LOCK_CLASS, number))
     reached("serving.forgotten")
@@ -460,7 +477,7 @@ def _rows(connection: psycopg.Connection[Any], query: str, told: Sequence[Any] =
     return connection.execute(sql.SQL(query), told or None).fetchall()
 
 
-def _one(connection: psycopg.Connection[Any], query: str, told: Sequence[Any]) -> Any:
+def _one(connection: psycopg.Connection[Any], query: str, told: Sequence[Any] = ()) -> Any:
     return _rows(connection, query, told)[0][0]
 
 

@@ -1,8 +1,8 @@
 -- What readers of the schema `bi` rest on; run by whoever publishes a release, as often as they like.
 --
--- Rows lie in `bi_data`, partitioned by the release they first came with. `bi_data.content` says which release consists of
--- which rows; adding a release's lines to it is what publishes it, so readers meet it in one step and wait for nobody.
--- The views in `bi` are the only door: roles have rights on them and none on `bi_data`.
+-- Rows lie in `bi_data`, a partition for what one release brought anew of one table. `bi_data.content` says which
+-- partitions a release consists of; adding its lines is what publishes it, so readers meet it in one step and wait for
+-- nobody. The views in `bi` are the only door: roles have rights on them and none on `bi_data`.
 
 create table if not exists bi_data.content (
     release integer not null,
@@ -11,6 +11,7 @@ create table if not exists bi_data.content (
     sha256 text not null,
     primary key (release, relation)
 );
+create sequence if not exists bi_data.version;
 comment on table bi_data.content is 'Which rows a release consists of: relation and version (value of its partition key).';
 
 -- Which version of a relation this transaction reads. The first question of a transaction settles the release for all

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import io
 import itertools
 import json
 import os
@@ -346,6 +347,7 @@ def test_rows_that_did_not_change_are_not_loaded_again(settings: Settings) -> No
         settings, "select release, version from bi_data.content where relation like 'load_profile%' order by 1"
     )
     assert versions == [(3, 1), (4, 1), (5, 1)]
+    assert rows(settings, "select count(distinct version) from bi_data.content where relation like 'pop%'") == [(3,)]
     partitions = {
         partition
         for (partition,) in rows(
@@ -552,6 +554,27 @@ def test_a_release_the_database_cannot_take_leaves_readers_the_one_before(settin
     build(settings, 3)
     assert release(settings).number == 3
     assert rows(settings, "select number from bi.release") == [(3,)]
+
+
+def test_an_installation_restored_to_an_earlier_day_serves_that_day_and_goes_on_from_there(
+    settings: Settings, elsewhere: Settings
+) -> None:
+    for number in (1, 2, 3):
+        build(settings, number)
+        release(settings)
+    assert query(elsewhere, "select round from population")["rows"] == [[3]]
+    store = stores.releases(settings)
+    for info in list(store.list("0003/")):
+        store.delete(info.key)
+    store.put("current.json", io.BytesIO(b'{"release": 2}'))
+    assert hand_out_last(settings) is True
+    assert rows(settings, "select number, round from bi.release, bi.population") == [(2, 2)]
+    build(settings, 7)
+    assert release(settings).number == 3
+    assert rows(settings, "select number, round from bi.release, bi.population") == [(3, 7)]
+    # machines that have the third of before take the new one
+    assert query(elsewhere, "select number, round from release, population")["rows"] == [[3, 7]]
+    assert left_over(settings) == []
 
 
 # --- readers while loads go on ---
