@@ -44,7 +44,9 @@ KEPT = 3
 FILTERS = frozenset({"indicator", "area", "area_code", "period", "year", "supplier_id", "dataset"})
 #: Publishing gives way after so long, before PostgreSQL looks for deadlocks (1 s), and readers never wait longer for it.
 LOCK_TIMEOUT = "200ms"
-#: How long a changed view waits for a moment without readers, in seconds.
+#: A changed view waits for a moment without readers, after a while with a longer look that is still below that second.
+LONG_LOCK_TIMEOUT, LONG_AFTER_SECONDS = "800ms", 20.0
+#: How long it tries, in seconds.
 PATIENCE_SECONDS = 60.0
 #: How long taking old rows away waits for readers who hold them, who do not notice.
 _TIDY_TIMEOUT = "5s"
@@ -73,6 +75,14 @@ class NotServed(Exception):
         super().__init__(
             f"release {number} is made and kept, and PostgreSQL could not take it: {found}. Readers keep the release "
             "before; `verbund release` tries again."
+        )
+
+
+class _NoGap(Exception):
+    def __init__(self, views: Sequence[str]) -> None:
+        super().__init__(
+            f"{', '.join(views)} changed in shape, and for {PATIENCE_SECONDS:g} s there was always somebody in a "
+            "transaction that reads; end long ones (`select * from pg_stat_activity`) or wait for a quieter hour"
         )
 
 
@@ -127,6 +137,8 @@ def publish(settings: Settings, release: Release) -> None:
             _take_old_away(connection)
     except psycopg.Error as error:
         raise NotServed(release.number, _short(error)) from error
+    except _NoGap as error:
+        raise NotServed(release.number, str(error)) from error
 
 
 def served(settings: Settings) -> int | None:
@@ -357,11 +369,14 @@ def _show(connection: psycopg.Connection[Any], tables: Sequence[_Table], numbers
     wanted = {table.name: table for table in tables}
     gone = sorted(name for name, relation in found.items() if name not in wanted or wanted[name].relation != relation)
     new = [table for table in tables if table.name not in found or table.name in gone]
-    until = time.monotonic() + PATIENCE_SECONDS
+    began = time.monotonic()
     while gone:
+        spent = time.monotonic() - began
         try:
             # what was loaded stays when this gives way
             with connection.transaction():
+                if spent > LONG_AFTER_SECONDS:
+                    connection.execute(f"set local lock_timeout = '{LONG_LOCK_TIMEOUT}'")
                 for view in gone:
                     connection.execute(_sql("drop view {}", ("bi", view)))
                 for number in numbers:
@@ -369,9 +384,9 @@ def _show(connection: psycopg.Connection[Any], tables: Sequence[_Table], numbers
                     connection.execute("select pg_advisory_xact_lock(%s, %s)", (_LOCK_CLASS, number))
                 _make_views(connection, new)
             return
-        except psycopg.errors.LockNotAvailable:
-            if time.monotonic() > until:
-                raise
+        except psycopg.errors.LockNotAvailable as error:
+            if spent > PATIENCE_SECONDS:
+                raise _NoGap(gone) from error
             time.sleep(1)
     _make_views(connection, new)
 

@@ -381,6 +381,21 @@ def test_a_table_may_change_its_shape_come_and_go(settings: Settings) -> None:
         rows(settings, "select * from bi.places")
 
 
+def test_a_changed_shape_that_finds_no_gap_between_readers_says_so_and_changes_nothing(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(settings, 1, "create table places as select '05124000' as area_code")
+    release(settings)
+    monkeypatch.setattr(serving, "PATIENCE_SECONDS", 1.0)
+    with connect(settings) as connection, connection.transaction():
+        connection.execute("select * from bi.places")
+        with pytest.raises(serving.NotServed, match="places changed in shape"):
+            _next_shape(settings)
+        assert rows(settings, "select number from bi.release") == [(1,)]
+    assert hand_out_last(settings) is True
+    assert rows(settings, "select number from bi.release") == [(2,)]
+
+
 def _next_shape(settings: Settings) -> None:
     build(settings, 2, "create or replace table places as select 'Wuppertal' as area_name, 5124000 as area_code")
     release(settings)
