@@ -24,6 +24,7 @@ ROWS = (
     "many_slots",
     "readers",
     "server_deliveries",
+    "bi_readers",
 )  # fmt: skip
 
 

@@ -96,10 +96,10 @@ def burst(to: Installation, files: int) -> tuple[float, float]:
     return rate, time.perf_counter() - last
 
 
-def put(to: Installation, supplier: int, year: int, month: int) -> str:
-    """Put a file as its supplier does; returns the key of its receipt."""
-    content = small_file(supplier, year, month)
-    key = f"{depot(supplier)}/gruenabfall_{year}-{month:02d}.csv"
+def put(to: Installation, supplier: int, year: int, month: int, *, salt: int = 0) -> str:
+    """Put a file as its supplier does, another salt for another attempt; returns the key of its receipt."""
+    content = small_file(supplier, year, month, salt=salt)
+    key = f"{depot(supplier)}/gruenabfall_{year}-{month:02d}{f'_{salt}' if salt else ''}.csv"
     to.inbox.access.client().put_object(
         bucket_name=to.settings.s3_bucket, object_name=f"inbox/{key}", data=io.BytesIO(content), length=len(content)
     )
