@@ -144,7 +144,11 @@ def publish(settings: Settings, release: Release) -> None:
 def served(settings: Settings) -> int | None:
     """Number of the release that `bi` shows, None before the first."""
     with _connection(settings) as connection:
-        if connection.execute("select to_regclass('bi_data.content')").fetchone() == (None,):
+        # somebody may have dropped one of the two
+        there = connection.execute(
+            "select to_regclass('bi_data.content') is not null and to_regclass('bi.release') is not null"
+        )
+        if there.fetchone() != (True,):
             return None
         row = connection.execute("select max(release) from bi_data.content").fetchone()
     return None if row is None else row[0]
