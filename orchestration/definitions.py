@@ -39,8 +39,8 @@ def definitions(settings: Settings) -> dg.Definitions:
         assets=[
             *sources,
             *all_delivery_assets(pack),
-            *supply_assets(manifest, pack),
-            foundation_assets(manifest, pack),
+            *supply_assets(manifest, pack.shared),
+            foundation_assets(manifest, pack.shared),
         ],
         jobs=[deliveries_judged, slots_refused, replay_deliveries],
         schedules=source_schedules(pack),

@@ -31,6 +31,7 @@ from storage.crash import reached
 from storage.ledger.ledger import OutboxEntry
 from storage.paths import parse_delivery_id
 from storage.settings import Settings
+from storage.tracing import span
 
 log = logging.getLogger("verbund.reporter")
 
@@ -144,7 +145,10 @@ class Reporter:
             gather.wait(GATHER_SECONDS)
             batch = ledger.unreported(BATCH)
         if batch:
-            self._record(batch)
+            with contextlib.ExitStack() as told:
+                for entry in batch:
+                    told.enter_context(span("report", entry.delivery_id, batch=len(batch)))
+                self._record(batch)
             reached("report.run_done")
             ledger.reported([entry.id for entry in batch])
             reached("report.ticked")

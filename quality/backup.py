@@ -249,6 +249,11 @@ def points(folder: Path) -> list[str]:
     return sorted(path.name for path in found.iterdir() if _POINT.fullmatch(path.name) and (path / MANIFEST).is_file())
 
 
+def moment(point: str) -> datetime:
+    """The moment a point is named after."""
+    return datetime.strptime(point, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
 def read_point(folder: Path, name: str | None = None) -> Point:
     """One point of a backup, the newest without a name.
 

@@ -106,6 +106,11 @@ class Contract:
     def access_level(self) -> str:
         return str(self.properties.get("accessLevel", "cooperation"))
 
+    @property
+    def is_internal(self) -> bool:
+        """Deliveries of the platform to itself: no part of the state of supply, of the foundation or of a release."""
+        return bool(self.properties.get("internal", False))
+
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
         return {f.name: f for f in self.fields}

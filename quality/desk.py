@@ -7,6 +7,7 @@ of the judge process is in `quality.judging`.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import logging
@@ -25,6 +26,7 @@ from quality import calendar
 from quality.assign import Assigned, assign
 from quality.contract import Contract
 from quality.errors import PlatformTrouble
+from quality.heartbeat import with_heartbeat
 from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
 from quality.region import RegionPack, load_pack
@@ -38,6 +40,7 @@ from storage.objects.base import NoSuchObject
 from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
 from storage.settings import Settings, project_root
+from storage.tracing import span
 from storage.vault import Vault, VaultDamaged
 
 log = logging.getLogger("verbund.desk")
@@ -245,6 +248,7 @@ class Desk:
         if not whole and modified_at and time.time() - modified_at.timestamp() < SETTLED_SECONDS:
             return 0
         object_key = f"{supplier}/{key}"
+        began = time.time_ns()
         try:
             with self.inboxes.open(object_key, version) as file:
                 kept = self.vault.keep(file, self.settings.max_file_bytes)
@@ -257,10 +261,15 @@ class Desk:
         reached("vault.kept")
         new = self.ledger.arrive(INBOX, supplier, key, version, kept.size, kept.sha256)
         reached("ledger.arrived")
-        return self.settle(new) if new is not None else 0
+        return self.settle(new, began_ns=began) if new is not None else 0
 
-    def settle(self, arrival: Arrival) -> int:
-        """Turn an arrival into a delivery, or answer why it cannot be one."""
+    def settle(self, arrival: Arrival, *, began_ns: int | None = None) -> int:
+        """Turn an arrival into a delivery, or answer why it cannot be one.
+
+        Args:
+            arrival: What arrived.
+            began_ns: When its bytes began to be fetched, for the trace.
+        """
         name = arrival.key.rsplit("/", 1)[-1]
         if arrival.supplier not in self.pack.suppliers:
             return 0
@@ -271,7 +280,8 @@ class Desk:
                 arrival.supplier, synthetic=self._is_synthetic(arrival.supplier, None), arrival_id=arrival.id,
             )  # fmt: skip
             reached("ledger.received")
-            self._acknowledge(delivery)
+            with span("intake", delivery.delivery_id, began_ns=began_ns, bytes=delivery.size):
+                self._acknowledge(delivery)
             return 1
         document = {
             "delivery": f"{arrival.supplier}--{arrival.id:08d}",
@@ -365,12 +375,13 @@ class Desk:
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
             delivery.sha256, delivery.file_name, source, delivery.nothing_to_report,
         )  # fmt: skip
-        return judge(
-            self.bench,
-            task,
-            landed_to=self.home.landed(delivery.delivery_id),
-            marks_to=self.home.marks(delivery.delivery_id),
-        )
+        with span("judge", delivery.delivery_id, bytes=delivery.size):
+            return judge(
+                self.bench,
+                task,
+                landed_to=self.home.landed(delivery.delivery_id),
+                marks_to=self.home.marks(delivery.delivery_id),
+            )
 
     def answer(self, batch: Sequence[Judged], *, tell: bool = True, replay: bool = False) -> dict[str, str]:
         """Store and answer judged deliveries: one lake transaction, one ledger transaction, then receipts.
@@ -410,7 +421,9 @@ class Desk:
         return states
 
     def _store(self, batch: Sequence[Judged], *, tell: bool, replay: bool) -> dict[str, str]:
-        with lake.writing(self.settings, "accepted"):
+        with contextlib.ExitStack() as told, lake.writing(self.settings, "accepted"):
+            for judged in batch:
+                told.enter_context(span("accept", judged.task.delivery, state=judged.verdict.state, batch=len(batch)))
             slots = {judged.task.delivery: parse_delivery_id(judged.task.delivery).slot for judged in batch}
             newest = self.ledger.newest_accepted(slots.values())
             rows = [
@@ -445,9 +458,10 @@ class Desk:
         return emptied
 
     def _tell_supplier(self, judged: Judged) -> None:
-        delivery = self.ledger.delivery(judged.task.delivery)
-        files = write_receipt(judged.verdict, self._sent(delivery, judged), self.home.receipts(delivery.supplier))
-        self._hand_over(delivery.origin, delivery.supplier, files)
+        with span("answer", judged.task.delivery):
+            delivery = self.ledger.delivery(judged.task.delivery)
+            files = write_receipt(judged.verdict, self._sent(delivery, judged), self.home.receipts(delivery.supplier))
+            self._hand_over(delivery.origin, delivery.supplier, files)
         reached("receipt.written")
         self._forget(judged)
 
@@ -669,12 +683,13 @@ class Desk:
 
 
 def load_region(settings: Settings) -> RegionPack:
-    """The region pack the settings name.
+    """The region pack the settings name, with the platform's own heartbeat where one is sent.
 
     Raises:
         Misconfigured: With every mistake in it.
     """
-    return load_pack(settings.region_dir, contracts_dir(), code_lists_dir())
+    pack = load_pack(settings.region_dir, contracts_dir(), code_lists_dir())
+    return with_heartbeat(pack) if settings.heartbeat_minutes else pack
 
 
 def contracts_dir() -> Path:

@@ -76,6 +76,7 @@ def _servers() -> Questions:
         ("the store tells arrivals", _notifications, init),
         ("the receiver takes an event", _receiver, init),
         ("events arrive whole", _bad_events, "see what stands in intake.bad_event; the sweep took in what they told"),
+        ("a heartbeat gets through", _heartbeat, "see docs/operators.md, Watching: VerbundHeartbeatLost"),
     ]
 
 
@@ -257,3 +258,23 @@ def _bad_events(settings: Settings) -> str:
     if row and row[0]:
         raise _Unwell(f"{row[0]} since yesterday could not be read: {row[1]}")
     return "none since yesterday was not understood"
+
+
+def _heartbeat(settings: Settings) -> str:
+    """Not whether one could: whether the newest did."""
+    from datetime import UTC, datetime, timedelta
+
+    from quality import heartbeat
+    from storage.figures import Figures
+
+    if not settings.heartbeat_minutes:
+        return "none is sent (VERBUND_HEARTBEAT_MINUTES=0)"
+    figures = Figures(settings)
+    newest = figures.tally().newest.get(heartbeat.DATASET)
+    figures.close()
+    if newest is None:
+        raise _Unwell("none got through yet", "start the platform; the observer sends the first one at once")
+    age = datetime.now(UTC) - newest[0]
+    if age > max(timedelta(hours=1), timedelta(minutes=2 * settings.heartbeat_minutes)):
+        raise _Unwell(f"the newest that got through arrived {newest[0]:%Y-%m-%d %H:%M} UTC")
+    return f"the newest is {age.total_seconds() / 60:.0f} minutes old"

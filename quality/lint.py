@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from quality import messages
+from quality import heartbeat, messages
 from quality.contract import Contract, load_contract
 from quality.desk import contracts_dir
 from quality.sources import Misconfigured, Problem, line_of, load_yaml
@@ -23,9 +23,10 @@ class Linted:
 
 
 def lint_contracts(settings: Settings) -> list[Linted]:
-    """Lint the contracts every region shares and those of the region pack."""
+    """Lint the contracts every region shares, those of the region pack, and the platform's own."""
     folders = [contracts_dir(), settings.region_dir / "contracts"]
     files = [file for folder in folders if folder.is_dir() for file in sorted(folder.glob("*.odcs.yml"))]
+    files.append(heartbeat.CONTRACT)
     return [lint(file) for file in files]
 
 

@@ -186,6 +186,15 @@ class RegionPack:
         lists = [path for code_list in self.code_lists.values() for path in code_list.paths]
         return content_hash(*(path for path in self.files if path.suffix == ".csv"), *lists)
 
+    @cached_property
+    def shared(self) -> RegionPack:
+        """The region without what the platform delivers to itself."""
+        contracts = {name: contract for name, contract in self.contracts.items() if not contract.is_internal}
+        mandates = [mandate for mandate in self.mandates if mandate.dataset in contracts]
+        own = {m.supplier for m in self.mandates if m.dataset not in contracts} - {m.supplier for m in mandates}
+        suppliers = {name: supplier for name, supplier in self.suppliers.items() if name not in own}
+        return replace(self, suppliers=suppliers, mandates=mandates, contracts=contracts)
+
     def dialect_fingerprint(self, dialect: Dialect) -> str:
         return content_hash(self.dialect_paths[dialect.id])
 

@@ -47,9 +47,9 @@ _SERVED: dict[str, Any] = {
 def publish_supply(desk: Desk, *, now: datetime | None = None) -> None:
     """Write `supply_*`, `served_slots` and `region_*` into the accepted lake, as of now."""
     now = now or datetime.now(UTC)
-    pack = desk.pack
-    desk.ensure_tables(pack)
-    views = desk.ledger.deliveries()
+    desk.ensure_tables(desk.pack)
+    pack = desk.pack.shared
+    views = [view for view in desk.ledger.deliveries() if _is_shared(desk.pack, view.dataset)]
     frames = {
         "supply_slots": _slots(desk, pack, views, now),
         "supply_deliveries": pl.DataFrame([_delivery(v) for v in views], schema=_DELIVERIES, orient="row"),
@@ -65,6 +65,11 @@ def publish_supply(desk: Desk, *, now: datetime | None = None) -> None:
     finally:
         for name in frames:
             connection.unregister(f"new_{name}")
+
+
+def _is_shared(pack: RegionPack, dataset: str) -> bool:
+    contract = pack.contracts.get(dataset)
+    return contract is None or not contract.is_internal
 
 
 def _slots(desk: Desk, pack: RegionPack, views: Sequence[DeliveryView], now: datetime) -> pl.DataFrame:

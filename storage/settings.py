@@ -75,6 +75,17 @@ class Settings(BaseSettings):
     sweep_seconds: float = Field(default=30.0, gt=0)
     """How often inboxes are looked through for what no event told."""
 
+    backup_dir: Path | None = None
+    """Folder of the backups: where `verbund backup` puts them when not told, and where the observer looks how old they are."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=9464, ge=0, lt=65536)
+    """Where the observer shows its metrics; 0: nowhere. They name suppliers and how many they deliver, nothing of what."""
+    heartbeat_minutes: float = Field(default=0.0, ge=0)
+    """How often the platform sends itself a delivery, to see that the whole way is open; 0: never."""
+    heartbeat_access_key: str | None = None
+    """Key of the heartbeat's own user of the store (`verbund server key verbund-heartbeat`); default: the platform's."""
+    heartbeat_secret_key: SecretStr | None = None
+
     @field_validator("home")
     @classmethod
     def _absolute(cls, home: Path) -> Path:

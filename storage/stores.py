@@ -19,6 +19,17 @@ def inboxes(settings: Settings) -> ObjectStore:
     return _s3(settings, "", "inbox/") if settings.is_server else LocalStore(settings.paths.inboxes)
 
 
+def heartbeat_inbox(settings: Settings) -> ObjectStore:
+    """The inboxes as the platform's own heartbeat reaches them: as a supplier does, where it was given a key."""
+    key, secret = settings.heartbeat_access_key, settings.heartbeat_secret_key
+    if not settings.is_server or key is None or secret is None:
+        return inboxes(settings)
+    from storage.objects.s3 import S3Store
+
+    assert settings.s3_endpoint
+    return S3Store(_access(settings, settings.s3_endpoint, key, secret), settings.s3_bucket, "inbox/")
+
+
 def receipts(settings: Settings) -> ObjectStore:
     """What suppliers are answered: keys are `<supplier>/…`."""
     return _s3(settings, "", "receipts/") if settings.is_server else LocalStore(settings.paths.root / "receipts")

@@ -615,9 +615,19 @@ def intake(home: Home = None, region: Region = None) -> None:
     intake.run(settings_of(home, region), stop=stop_on_signal())
 
 
+@command(hidden=True)
+def observe(home: Home = None, region: Region = None) -> None:
+    """Be the observer: metrics and heartbeat (started by `verbund up`)."""
+    from quality import observer
+    from verbund.processes import stop_on_signal
+
+    _log_to_stderr()
+    observer.run(settings_of(home, region), stop=stop_on_signal())
+
+
 @command(name="process", hidden=True)
 def one_process(
-    name: Annotated[str, typer.Argument(help="intake, judge-0, …, code, web, daemon, launcher or reporter.")],
+    name: Annotated[str, typer.Argument(help="intake, judge-0, …, observer, code, web, daemon, launcher or reporter.")],
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
     code_port: Annotated[int, typer.Option(help="Port of Dagster's code server.")] = 3001,

@@ -1,4 +1,4 @@
-"""Starting and watching the processes of one machine: intake, judges, reporter, Dagster's webserver and daemon."""
+"""Starting and watching the processes of one machine: intake, judges, observer, reporter, Dagster's own."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stop_on_signal() -> threading.Event:
 
 
 def processes(settings: Settings, *, host: str, port: int, code_port: int, judges: int) -> list[Process]:
-    """Every process of the platform: the intake of the server profile, judges, and Dagster's.
+    """Every process of the platform: intake and observer of the server profile, judges, and Dagster's.
 
     Args:
         settings: Handed to the processes by environment.
@@ -59,6 +59,8 @@ def processes(settings: Settings, *, host: str, port: int, code_port: int, judge
     found = [Process("intake", [*own, "intake"], environment)] if settings.is_server else []
     judge = [*own, "judge", "--of", str(judges), "--shard"]
     found += [Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
+    if settings.is_server or settings.heartbeat_minutes:
+        found.append(Process("observer", [*own, "observe"], environment, niceness=10))
     return found + [
         Process(command.name, command.arguments, command.environment, 10 if command.low_priority else 0)
         for command in dagster_processes(settings, host=host, port=port, code_port=code_port)
