@@ -14,6 +14,7 @@ import re
 import stat
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,8 @@ def planted(installed: Installation) -> Iterator[Planted]:
             made.told[" ".join(command)] = said.out + said.err
         events = "select count(*) from dagster.event_logs where dagster_event_type = 'ASSET_MATERIALIZATION'"
         assert wait_for(lambda: int(installed.postgres.sql(events, "verbund")) > 0, 240), "Dagster was told nothing"
+        assert wait_for(lambda: _beats(up.metrics()), 120), "no heartbeat got through"
+        made.told["metrics"] = up.metrics()
     made.told["verbund up"] = up.said.read_text()
     yield made
 
@@ -91,10 +94,18 @@ def planted(installed: Installation) -> Iterator[Planted]:
 class _Up:
     def __init__(self, installed: Installation) -> None:
         self.said = installed.home.parent / "up.txt"
+        self.metrics_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VERBUND_")}
         # the operator may have what the administrator may do in the same shell
-        self._environment = {**kept, **installed.environment, **installed.admin, "VERBUND_SWEEP_SECONDS": "2"}
+        self._environment = {
+            **kept,
+            **installed.environment,
+            **installed.admin,
+            "VERBUND_SWEEP_SECONDS": "2",
+            "VERBUND_HEARTBEAT_MINUTES": "1",
+            "VERBUND_METRICS_PORT": str(self.metrics_port),
+        }
 
     def __enter__(self) -> _Up:
         with self.said.open("wb") as said:
@@ -104,10 +115,19 @@ class _Up:
             )
         return self
 
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=30) as answer:
+            return str(answer.read().decode())
+
     def __exit__(self, *_: object) -> None:
         assert self._process is not None
         self._process.terminate()
         self._process.wait(60)
+
+
+def _beats(metrics: str) -> bool:
+    told = re.search(r"^verbund_heartbeat_timestamp_seconds (\S+)$", metrics, re.MULTILINE)
+    return told is not None and float(told[1]) > 0
 
 
 def _up(installed: Installation) -> _Up:
