@@ -60,7 +60,8 @@ from storage.settings import Settings, project_root
 
 __all__ = [
     "BadQuery", "Damage", "Differences", "IndicatorDifference", "NoRelease", "NothingToRelease", "Release",
-    "TableDifference", "current", "differences", "hand_out_last", "open_release", "query", "release", "releases", "verify",
+    "TableDifference", "current", "differences", "hand_out_last", "open_release", "query", "readable_files", "release",
+    "releases", "verify",
 ]  # fmt: skip
 
 _INTERNAL = ("stg_", "int_")
@@ -318,6 +319,25 @@ def _attributions(settings: Settings, contracts: Sequence[Contract]) -> list[dic
         }
         for one in used
     ]
+
+
+def readable_files(settings: Settings) -> dict[str, list[str]]:
+    """Files of a release that readers of each level may fetch from the object store; of a table no model describes, nobody.
+
+    The DuckDB file holds all tables, so it is in no list.
+    """
+    from quality.serving import ROLES
+    from storage.accounts import READERS
+
+    contracts = load_contracts(project_root() / "quality" / "contracts", settings.region_dir / "contracts")
+    tables = [table for table in _models() if not table.startswith(_INTERNAL)]
+    levels = {table: _rights(contracts.get(table))["access_level"] for table in tables}
+    files = {
+        reader: [f"parquet/{table}.parquet" for table, level in levels.items() if role in ROLES[level]]
+        for reader, role in READERS.items()
+    }
+    files["region"] += [MANIFEST, SUMS]
+    return files
 
 
 def _models() -> dict[str, _Model]:

@@ -1,8 +1,9 @@
-"""Accounts: suppliers' users and keys in the object store, and the logins of those who read in the database.
+"""Accounts: suppliers' users and keys in the object store, and the logins of those who read releases.
 
 Users are MinIO's; on another store the operator makes them with that store's own tools (docs/operators.md). Nobody logs
 in with a user itself: its secret is thrown away. What a supplier holds are keys of its user (service accounts), of which
-several may be valid at once, so that one follows another without a gap; disabling the user ends them all.
+several may be valid at once, so that one follows another without a gap; disabling the user ends them all. A reader has one
+login in the database and one user of the store, whose names and passwords change together.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import re
 import secrets
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,10 @@ READERS = {"open": "verbund_bi_open", "region": "verbund_bi_region"}
 LONGEST_OVERLAP = timedelta(days=90)
 #: MinIO ends a key no sooner than 15 minutes from now; what must end sooner is deleted.
 _SHORTEST_OVERLAP = timedelta(minutes=16)
+#: Their users in the store begin with this; no supplier's name can.
+_READER_USER = "reader_"
+#: What MinIO says where nothing is to be removed.
+_NO_USER = "XMinioAdminNoSuchUser"
 _READER = re.compile(r"[a-z][a-z0-9_]{2,40}")
 #: What MinIO says of a key that has no end.
 _NO_END = datetime(1970, 1, 1, tzinfo=UTC)
@@ -101,6 +106,39 @@ class Accounts:
             policy = json.loads(text.safe_substitute(bucket=self._settings.s3_bucket))
             with self._told(f"to write the policy {name}"):
                 self._admin.policy_add(f"{self._settings.s3_bucket}-{name}", policy=policy)
+
+    def write_reader_policies(self, readable: Mapping[str, Sequence[str]]) -> None:
+        """Bring the readers' policies to the files of a release that each level may read, as `READERS` names levels."""
+        text = string.Template((_POLICIES / "reader-policy.json").read_text(encoding="utf-8"))
+        for level, files in readable.items():
+            policy = json.loads(text.safe_substitute(bucket=self._settings.s3_bucket))
+            for statement in policy["Statement"]:
+                if resources := statement.get("Resource"):
+                    # sorted, and each once: a resource that names no file stays one
+                    statement["Resource"] = sorted({r.replace("${file}", file) for r in resources for file in files})
+            with self._told(f"to write the policy of readers of level {level}"):
+                self._admin.policy_add(self._reader_policy(level), policy=policy)
+
+    def make_reader(self, name: str, level: str) -> tuple[str, str]:
+        """Make a reader's user or give it another level and secret; returns access key and secret."""
+        user, secret = f"{_READER_USER}{_spelled_reader(name)}", secrets.token_hex(20)
+        with self._told(f"to make the user {user}"):
+            self._admin.user_add(user, secret)
+            self._admin.policy_set(self._reader_policy(level), user=user)
+        return user, secret
+
+    def remove_reader(self, name: str) -> None:
+        """Take a reader's user away, where there is one."""
+        user = f"{_READER_USER}{_spelled_reader(name)}"
+        try:
+            with self._told(f"to remove the user {user}"):
+                self._admin.user_remove(user)
+        except StoreRefused as error:
+            if error.code != _NO_USER:
+                raise
+
+    def _reader_policy(self, level: str) -> str:
+        return f"{self._settings.s3_bucket}-reader-{level}"
 
     def make_platform(self) -> None:
         """Make the platform's own user, or give it the secret of the settings."""
@@ -276,6 +314,8 @@ def make_reader(settings: Settings, name: str, level: Literal["open", "region"])
             "alter role {role} set statement_timeout = '60s'",
             "alter role {role} set default_transaction_read_only = on",
             "alter role {role} set search_path = bi",
+            # some tools drop the zone of an instant: then it is always the same one
+            "alter role {role} set timezone = 'UTC'",
             "alter role {role} set temp_file_limit = '4GB'",
         ]
         for statement in statements:
@@ -305,10 +345,15 @@ def remove_reader(settings: Settings, name: str) -> None:
         connection.execute(sql.SQL("drop role {}").format(role))
 
 
-def _checked_reader(connection: Any, name: str) -> str:
-    """The name, if it is free or a reader's."""
+def _spelled_reader(name: str) -> str:
     if not _READER.fullmatch(name):
         raise WrongName(f"{name!r} is not a reader's name: 3 to 41 of a-z, 0-9 and '_', beginning with a letter")
+    return name
+
+
+def _checked_reader(connection: Any, name: str) -> str:
+    """The name, if it is free or a reader's."""
+    _spelled_reader(name)
     row = connection.execute(
         """
         select bool_or(g.rolname = any(%s)) from pg_roles as r

@@ -6,7 +6,7 @@ that cannot be done says so and leaves the others alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -46,12 +46,13 @@ class Unmade(Exception):
         super().__init__(found)
 
 
-def provision(settings: Settings, suppliers: Sequence[str]) -> list[Step]:
+def provision(settings: Settings, suppliers: Sequence[str], readable: Mapping[str, Sequence[str]]) -> list[Step]:
     """Make everything that is missing.
 
     Args:
         settings: Of the server profile, with what the administrator may do.
         suppliers: Ids of all suppliers of the region pack.
+        readable: Files of a release that readers of each level may read.
     """
     steps: list[tuple[str, Callable[[], str]]] = [
         ("the platform's database and role", lambda: _database(settings)),
@@ -60,7 +61,7 @@ def provision(settings: Settings, suppliers: Sequence[str]) -> list[Step]:
         ("suppliers known to the database", lambda: _suppliers(settings, suppliers)),
         ("the vault's bucket, versioned and locked", lambda: _vault(settings)),
         ("the other buckets", lambda: _buckets(settings)),
-        ("policies and the platform's user of the store", lambda: _platform(settings)),
+        ("policies and the platform's user of the store", lambda: _platform(settings, readable)),
         ("a user of the store for each supplier", lambda: _users(settings, suppliers)),
         ("the store tells arrivals", lambda: _notifications(settings)),
     ]
@@ -159,9 +160,10 @@ def _buckets(settings: Settings) -> str:
     return ", ".join((inboxes, lake, releases))
 
 
-def _platform(settings: Settings) -> str:
+def _platform(settings: Settings, readable: Mapping[str, Sequence[str]]) -> str:
     accounts = Accounts(settings)
     accounts.write_policies()
+    accounts.write_reader_policies(readable)
     if stores.access(settings).access_key == stores.admin_access(settings).access_key:
         raise Unmade(
             "the platform works with the operator's key, which may delete what no policy keeps",

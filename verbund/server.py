@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -40,10 +40,11 @@ def init(home: Home = None, region: Region = None, as_json: Json = False) -> Non
     from dataclasses import asdict
 
     from quality.desk import load_region
+    from quality.release import readable_files
     from storage.provision import provision
 
     settings = _server(home, region, as_json)
-    steps = provision(settings, sorted(load_region(settings).suppliers))
+    steps = provision(settings, sorted(load_region(settings).suppliers), readable_files(settings))
     if as_json:
         say_json([asdict(step) for step in steps])
     else:
@@ -76,19 +77,13 @@ def key(
     bucket = stores.buckets(settings)[0]
     with _secret_file(to, as_json) as file:
         made = Accounts(settings).new_key(supplier, overlap=timedelta(days=overlap), again=again)
-        secret = {
-            "AWS_ENDPOINT_URL": settings.s3_endpoint,
-            "AWS_REGION": settings.s3_region,
-            "AWS_ACCESS_KEY_ID": made.access_key,
-            "AWS_SECRET_ACCESS_KEY": made.secret_key,
-        }
         told = {
             "supplier": supplier,
             "inbox": f"s3://{bucket}/inbox/{supplier}/",
             "receipts": f"s3://{bucket}/receipts/{supplier}/",
             "earlier_keys": {name: end.isoformat() if end else "ended" for name, end in made.ends.items()},
         }
-        _hand_over(secret, told, file, as_json)
+        _hand_over(_store(settings, made.access_key, made.secret_key), told, file, as_json)
 
 
 @command()
@@ -123,15 +118,19 @@ def reader(
     region: Region = None,
     as_json: Json = False,
 ) -> None:
-    """Give a BI tool a login that reads what releases serve, or a new password.
+    """Give a BI tool a login that reads what releases serve, in the database and as files, or new passwords.
 
     Example: `verbund server reader dashboard --level region --to dashboard.env`
     """
-    from storage import database
-    from storage.accounts import make_reader, remove_reader
+    from quality.release import readable_files
+    from storage import database, stores
+    from storage.accounts import Accounts, NoAdministration, make_reader, remove_reader
 
     settings = _server(home, region, as_json)
+    accounts = Accounts(settings)
     if remove:
+        with suppress(NoAdministration):
+            accounts.remove_reader(name)
         remove_reader(settings, name)
         say_json({"reader": name, "level": None}) if as_json else out.print(f"{name}: no login any more", markup=False)
         return
@@ -145,7 +144,26 @@ def reader(
     with _secret_file(to, as_json) as file:
         password = make_reader(settings, name, wanted)
         of = {"PGDATABASE": database.names(settings)[0], "PGUSER": name, "PGPASSWORD": password}
-        _hand_over({**database.server(settings), **of}, {"reader": name, "level": level}, file, as_json)
+        secret: dict[str, str | None] = {**database.server(settings), **of}
+        told = {"reader": name, "level": level}
+        try:
+            accounts.write_reader_policies(readable_files(settings))
+            secret |= _store(settings, *accounts.make_reader(name, wanted))
+            told["files"] = f"s3://{stores.buckets(settings)[3]}/"
+        except NoAdministration as error:
+            # the store may be another one than MinIO; who reads the database needs no files
+            told["no_files"] = str(error)
+        _hand_over(secret, told, file, as_json)
+
+
+def _store(settings: Settings, access_key: str, secret_key: str) -> dict[str, str | None]:
+    """Where the store is and a key for it, as programs for S3 read them from the environment."""
+    return {
+        "AWS_ENDPOINT_URL": settings.s3_endpoint,
+        "AWS_REGION": settings.s3_region,
+        "AWS_ACCESS_KEY_ID": access_key,
+        "AWS_SECRET_ACCESS_KEY": secret_key,
+    }
 
 
 def _server(home: Path | None, region: str | None, as_json: bool) -> Settings:

@@ -95,7 +95,7 @@ def outcome(do: Callable[[], object]) -> str:
     except S3Error as error:
         if error.code == "NoSuchKey":
             return NOTHING
-        assert error.code in ("AccessDenied", "InvalidAccessKeyId"), error.code
+        assert error.code in ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"), error.code
     except botocore.exceptions.ClientError as error:
         code, status = error.response["Error"]["Code"], error.response["ResponseMetadata"]["HTTPStatusCode"]
         if code == "NoSuchKey":
@@ -418,6 +418,19 @@ GRANTED = {
     "bi.for_nobody": set[str](),
 }
 SERVED = RELEASED | GRANTED
+#: Files of the same release, and which readers fetch them.
+FETCHED = {
+    **{
+        f"0001/parquet/{table.removeprefix('bi.')}.parquet": who
+        for table, who in RELEASED.items()
+        if table != "bi.release"
+    },
+    "0001/manifest.json": {"reader_region"},
+    "0001/SHA256SUMS": {"reader_region"},
+    # holds tables of every level
+    "0001/verbund.duckdb": set[str](),
+    "current.json": {"reader_open", "reader_region"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -448,7 +461,22 @@ def database(installed: Installation) -> dict[str, str]:
         said = installed.verbund("server", "reader", reader, "--level", level, "--json", admin=True)
         assert said.code == 0, said.err
         logins[reader] = installed.postgres.url("verbund", reader, said.document["PGPASSWORD"])
+        STORE_ACCESS[reader] = store_access(installed, said.document)
     return logins
+
+
+#: Of the readers of `database`, in the store.
+STORE_ACCESS: dict[str, S3Access] = {}
+
+
+def store_access(installed: Installation, told: Any) -> S3Access:
+    key = (told["AWS_ACCESS_KEY_ID"], told["AWS_SECRET_ACCESS_KEY"])
+    return S3Access(told["AWS_ENDPOINT_URL"], *key, told["AWS_REGION"], installed.front.ca_file)
+
+
+@pytest.fixture
+def readers_hands(database: dict[str, str]) -> dict[str, Hands]:
+    return {reader: Hands(reader, access) for reader, access in STORE_ACCESS.items()}
 
 
 def platform(installed: Installation) -> str:
@@ -567,6 +595,45 @@ def test_a_reader_that_asks_too_much_is_ended_and_the_platform_is_not(
     assert setting(platform(installed), "statement_timeout") == "0"
 
 
+# --- the same release as files ---
+
+
+@pytest.mark.parametrize(("file", "readers"), FETCHED.items())
+def test_readers_fetch_the_files_of_their_level_and_no_others(
+    readers_hands: dict[str, Hands], file: str, readers: set[str]
+) -> None:
+    for reader, me in readers_hands.items():
+        expected = DONE if reader in readers else REFUSED
+        assert outcome(lambda: me.minio.get_object("verbund-releases", file)) == expected, reader  # noqa: B023
+        address = me.minio.presigned_get_object("verbund-releases", file)
+        got = me.access.pool().request("GET", address, headers={"Range": "bytes=-4"})
+        assert got.status == (206 if reader in readers else 403), reader
+
+
+READERS_MAY_NOT: list[tuple[str, Callable[[Hands], object]]] = [
+    *S3_BY_NOBODY[:2],
+    ("put into releases", lambda me: me.minio.put_object("verbund-releases", "0001/x", io.BytesIO(b"x"), 1)),
+    ("put over a release", lambda me: me.minio.put_object("verbund-releases", "current.json", io.BytesIO(b"x"), 1)),
+    ("delete from a release", lambda me: me.minio.remove_object("verbund-releases", "0001/parquet/population.parquet")),
+    ("read an inbox", lambda me: me.minio.get_object(BUCKET, "inbox/plain-works/there.csv")),
+    ("read a receipt", lambda me: me.minio.get_object(BUCKET, "receipts/plain-works/there.json")),
+    ("list inboxes", lambda me: first(me.minio.list_objects(BUCKET, prefix="inbox/"))),
+    ("read from the vault", lambda me: me.minio.get_object("verbund-vault", "sha256/aa/x")),
+    ("read from the lake", lambda me: me.minio.get_object("verbund-lake", "x")),
+    ("list the lake", lambda me: first(me.minio.list_objects("verbund-lake"))),
+    *[row for row in S3_BY_NOBODY if row[0].startswith(("administer", "a session"))],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "do"), READERS_MAY_NOT, ids=[row[0] for row in READERS_MAY_NOT])
+def test_readers_do_nothing_else_in_the_store(
+    hands: dict[str, Hands], readers_hands: dict[str, Hands], action: str, do: Callable[[Hands], object]
+) -> None:
+    assert {name: outcome(lambda: do(me)) for name, me in readers_hands.items()} == dict.fromkeys(  # noqa: B023
+        readers_hands, REFUSED
+    )
+
+
 def test_the_keys_of_one_world_open_nothing_in_the_other(
     installed: Installation, hands: dict[str, Hands], database: dict[str, str]
 ) -> None:
@@ -584,16 +651,37 @@ def test_the_keys_of_one_world_open_nothing_in_the_other(
 
 
 def test_a_readers_login_changes_its_level_and_goes(installed: Installation, database: dict[str, str]) -> None:
+    keys: list[Minio] = []
+
     def level(to: str) -> str:
         said = installed.verbund("server", "reader", "passing_by", "--level", to, "--json", admin=True)
+        keys.append(store_access(installed, said.document).client())
         return installed.postgres.url("verbund", "passing_by", said.document["PGPASSWORD"])
 
     assert may(level("region"), "select from bi.for_the_region")
+    assert outcome(lambda: keys[-1].get_object("verbund-releases", "0001/manifest.json")) == DONE
     assert not may(level("open"), "select from bi.for_the_region")
+    for key in keys:
+        assert outcome(lambda: key.get_object("verbund-releases", "0001/manifest.json")) == REFUSED  # noqa: B023
     gone = level("open")
+    assert outcome(lambda: keys[-1].get_object("verbund-releases", "current.json")) == DONE
     assert installed.verbund("server", "reader", "passing_by", "--remove", admin=True).code == 0
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(gone)
+    assert wait_for(lambda: outcome(lambda: keys[-1].get_object("verbund-releases", "current.json")) == REFUSED)
+
+
+def test_where_the_store_has_no_users_a_reader_reads_the_database_and_is_told_so(installed: Installation) -> None:
+    """The front shows MinIO's administration to nobody, as another store that has none."""
+    said = installed.verbund(
+        "server", "reader", "without_files", "--json", admin=True, VERBUND_ADMIN_S3_ENDPOINT=installed.front.url
+    )
+    assert said.code == 0
+    assert "PGPASSWORD" in said.document and "AWS_ACCESS_KEY_ID" not in said.document
+    assert "no MinIO administration" in said.document["no_files"]
+    for _ in range(2):
+        removed = installed.verbund("server", "reader", "without_files", "--remove", admin=True)
+    assert removed.code != 0
 
 
 @pytest.mark.parametrize(

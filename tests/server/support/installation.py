@@ -100,7 +100,7 @@ def installation(home: Path, region: Path) -> Iterator[Installation]:
     """Start the servers; nothing is set up in them. MinIO starts before there is anything to tell its events to."""
     events_password = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
-        postgres = stack.enter_context(Postgres(settings={"log_statement": "all"}))
+        postgres = stack.enter_context(Postgres(settings={"log_statement": "all"}, tls=True))
         events = (
             f"host={HOST} port={postgres.port} user=minio_notify password={events_password} dbname=verbund sslmode=disable "
             "connect_timeout=3 search_path=intake"

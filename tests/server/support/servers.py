@@ -177,15 +177,25 @@ class Server:
 
 
 class Postgres(Server):
-    """PostgreSQL with the superuser `postgres` and a password of its own."""
+    """PostgreSQL with the superuser `postgres` and a password of its own.
+
+    Args:
+        folder: As `Server`.
+        settings: Of the server.
+        tls: Whether it also offers TLS; then `ca_file` is what clients trust.
+    """
 
     name = "postgres"
 
-    def __init__(self, folder: Path | None = None, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, *, settings: Mapping[str, str] | None = None, tls: bool = False
+    ) -> None:
         super().__init__(folder)
         self.password = secrets.token_hex(16)
         self._settings = dict(settings or {})
+        self._tls = tls
         self.data = self.folder / "data"
+        self.ca_file = self.folder / "ca.pem"
 
     @property
     def user(self) -> str | None:
@@ -243,9 +253,14 @@ class Postgres(Server):
     def _initdb(self) -> None:
         secret = self.folder / "password"
         secret.write_text(self.password)
+        own = [self.folder, secret]
+        if self._tls:
+            certificate, key = make_certificate(self.folder)
+            own += [certificate, key]
+            self._settings |= {"ssl": "on", "ssl_cert_file": str(certificate), "ssl_key_file": str(key)}
         if self.user is not None:
             account = pwd.getpwnam(self.user)
-            for path in (self.folder, secret):
+            for path in own:
                 os.chown(path, account.pw_uid, account.pw_gid)
         initdb = [_postgres("initdb"), "-D", str(self.data), "-U", "postgres", "--auth=scram-sha-256", "--no-locale"]
         done = subprocess.run(
@@ -333,16 +348,8 @@ class Haproxy(Server):
         return f"{HOST}:{self.operator_port}"
 
     def _make_certificate(self) -> None:
-        key = self.folder / "key.pem"
-        subprocess.run(
-            [
-                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                "-days", "30", "-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{HOST},DNS:localhost",
-                "-keyout", str(key), "-out", str(self.ca_file),
-            ],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        self._certificate.write_text(self.ca_file.read_text() + key.read_text())
+        certificate, key = make_certificate(self.folder)
+        self._certificate.write_text(certificate.read_text() + key.read_text())
 
 
 class Seaweed(Server):
@@ -391,6 +398,27 @@ class Seaweed(Server):
     @property
     def url(self) -> str:
         return f"http://{self.address}"
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Make an authority of our own, `ca.pem`, and of it certificate and key of a server on this machine.
+
+    Two, because some clients (rustls) take no certificate that is its own authority.
+    """
+    new = ["openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    authority, certificate, key = folder / "ca.pem", folder / "server.pem", folder / "server.key"
+    names, request = folder / "server.names", folder / "server.request"
+    names.write_text(f"subjectAltName=IP:{HOST},DNS:localhost\nbasicConstraints=CA:FALSE\n")
+    for command in (
+        [*new, "-x509", "-days", "30", "-subj", "/CN=tests", "-keyout", f"{authority}.key", "-out", str(authority)],
+        [*new, "-subj", "/CN=localhost", "-keyout", str(key), "-out", str(request)],
+        [
+            "openssl", "x509", "-req", "-days", "30", "-in", str(request), "-CA", str(authority),
+            "-CAkey", f"{authority}.key", "-CAcreateserial", "-extfile", str(names), "-out", str(certificate),
+        ],
+    ):  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
 
 
 def events_dsn(postgres: Postgres) -> str:
