@@ -401,63 +401,6 @@ def _next_shape(settings: Settings) -> None:
     release(settings)
 
 
-# --- the recipes of docs/bi.md ---
-
-
-@pytest.fixture
-def reader(settings: Settings, logins: Mapping[str, str]) -> sa.URL:
-    """Address of a reader of the cooperation, of a release there is."""
-    build(settings)
-    release(settings)
-    return sa.make_url(settings.ledger_url).set(username=logins["verbund_bi_region"], password="geheim")
-
-
-def by_psql(reader: sa.URL) -> list[Any]:
-    url = reader.set(drivername="postgresql").render_as_string(hide_password=False)
-    told = subprocess.run(["psql", "-X", "--csv", "-d", url, "-c", ASKED], capture_output=True, text=True, check=True)
-    head, *lines = told.stdout.splitlines()
-    assert head == "number,area,value"
-    return [(int(number), area, Decimal(value)) for number, area, value in (line.split(",") for line in lines)]
-
-
-def by_pandas(reader: sa.URL) -> list[Any]:
-    import pandas as pd
-
-    engine = sa.create_engine(reader)
-    frame = pd.read_sql(ASKED, engine)
-    engine.dispose()
-    return [tuple(row) for row in frame.itertuples(index=False)]
-
-
-def by_polars(reader: sa.URL) -> list[Any]:
-    engine = sa.create_engine(reader)
-    with engine.connect() as connection:
-        frame = pl.read_database(ASKED, connection)
-    engine.dispose()
-    return frame.rows()
-
-
-def by_duckdb(reader: sa.URL) -> list[Any]:
-    with contextlib.closing(duckdb.connect()) as connection:
-        connection.execute(f"load '{lake._wheel_file('postgres_scanner')}'")
-        told = f"host={reader.host} port={reader.port} dbname={reader.database} user={reader.username} password=geheim"
-        connection.execute(f"attach '{told}' as verbund (type postgres, read_only, schema 'bi')")
-        connection.execute("use verbund.bi")
-        return connection.execute(ASKED).fetchall()
-
-
-ASKED = "select number, area, value from release, indicators"
-
-
-@pytest.mark.parametrize("tool", [by_psql, by_pandas, by_polars, by_duckdb], ids=lambda tool: tool.__name__[3:])
-def test_common_tools_read_the_database(
-    reader: sa.URL, settings: Settings, tool: Callable[[sa.URL], list[Any]]
-) -> None:
-    with connect(settings) as connection:
-        connection.execute(f'alter role "{reader.username}" set search_path = bi')
-    assert tool(reader) == [(1, "05124000", Decimal("1.000000"))]
-
-
 # --- as files, from the object store ---
 
 
