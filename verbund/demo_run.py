@@ -31,6 +31,13 @@ SHOWN = "K-02"
 
 def run_demo(settings: Settings, *, as_json: bool = False) -> None:
     """Send what the demo has not sent yet, build, release, and tell the story."""
+    if settings.is_server:
+        fail(
+            "the demo is for the embedded profile: what a server's locked vault holds stays there for years. `verbund migrate "
+            "--to server` carries a demo home over to servers that are for trying",
+            WRONG_USE,
+            as_json=as_json,
+        )
     if settings.region_dir.name != "bergisch":
         fail(f"expected the region bergisch, which has a demo, found {settings.region}", WRONG_USE, as_json=as_json)
     desk = Desk(settings)

@@ -191,3 +191,8 @@ def test_a_name_nobody_has_ends_with_2_and_a_sentence(installed: Installation, a
 def test_these_commands_are_for_the_server_profile(installed: Installation) -> None:
     said = installed.verbund("server", "init", "--json", VERBUND_PROFILE="local")
     assert said.code == 2 and "VERBUND_PROFILE" in said.document["error"]
+
+
+def test_the_demo_puts_nothing_into_a_servers_locked_vault(installed: Installation) -> None:
+    said = installed.verbund("demo", "--json")
+    assert said.code == 2 and "embedded profile" in said.document["error"]
