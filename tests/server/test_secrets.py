@@ -67,6 +67,7 @@ def planted(installed: Installation) -> Iterator[Planted]:
         "the platform's secret at the store": installed.s3_secret,
         "a supplier's secret": key["AWS_SECRET_ACCESS_KEY"],
         "a reader's password": reader["PGPASSWORD"],
+        "a reader's key": reader["AWS_SECRET_ACCESS_KEY"],
         "the password of the store's events": installed.events_password,
         "the operator's secret at the store": installed.minio.root_password,
         "the administrator's password at the database": installed.postgres.password,
