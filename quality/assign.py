@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from quality.region import RegionPack
+from quality.region import RegionPack, Source
 from storage.periods import Interval, Period, period
 
 _IN_NAME: dict[Interval, str] = {
@@ -58,6 +58,13 @@ def assign(pack: RegionPack, supplier: str, key: str) -> Assigned | Unassigned:
         return Unassigned("dataset", owed)
     found = told or _period_in(name, pack.contracts[said].interval)
     return Assigned(said, found) if found else Unassigned("period", owed)
+
+
+def assign_pulled(pack: RegionPack, source: Source, key: str) -> Assigned | Unassigned:
+    """Tell the slot of what a source of the region gave under a key: its dataset is known, often its period, too."""
+    if source.period is not None:
+        return Assigned(source.dataset, period(source.period))
+    return assign(pack, source.supplier, f"{source.dataset}/{key}")
 
 
 def _recognised(pack: RegionPack, supplier: str, name: str) -> tuple[str | None, Period | None]:

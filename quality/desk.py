@@ -23,13 +23,13 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 from quality import calendar
-from quality.assign import Assigned, assign
+from quality.assign import Assigned, Unassigned, assign, assign_pulled
 from quality.contract import Contract
 from quality.errors import PlatformTrouble
 from quality.heartbeat import with_heartbeat
 from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
-from quality.region import RegionPack, load_pack
+from quality.region import RegionPack, Source, load_pack
 from quality.verdict import Finding, RowCounts, Verdict, Versions
 from storage import clock, database, lake, stores
 from storage.accepted import AcceptedLake, SlotRows
@@ -41,7 +41,7 @@ from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
 from storage.settings import Settings, project_root
 from storage.tracing import span
-from storage.vault import Vault, VaultDamaged
+from storage.vault import Kept, Vault, VaultDamaged
 
 log = logging.getLogger("verbund.desk")
 
@@ -242,7 +242,7 @@ class Desk:
         Raises:
             storage.objects.base.NoSuchObject: The store has no such version.
         """
-        if key.endswith(ANSWERS) or _is_temporary(key):
+        if key.endswith(ANSWERS) or is_temporary(key):
             return 0
         whole = self.inboxes.puts_are_whole
         if not whole and modified_at and time.time() - modified_at.timestamp() < SETTLED_SECONDS:
@@ -273,15 +273,11 @@ class Desk:
         name = arrival.key.rsplit("/", 1)[-1]
         if arrival.supplier not in self.pack.suppliers:
             return 0
-        told = assign(self.pack, arrival.supplier, arrival.key)
+        told = self._meant(arrival)
+        if told is None:
+            return 0
         if isinstance(told, Assigned):
-            delivery = self.ledger.receive(
-                arrival.supplier, told.dataset, str(told.period), arrival.sha256, arrival.size, name, f"{INBOX}:{arrival.key}",
-                arrival.supplier, synthetic=self._is_synthetic(arrival.supplier, None), arrival_id=arrival.id,
-            )  # fmt: skip
-            reached("ledger.received")
-            with span("intake", delivery.delivery_id, began_ns=began_ns, bytes=delivery.size):
-                self._acknowledge(delivery)
+            self.receive_arrival(arrival, told, began_ns=began_ns)
             return 1
         document = {
             "delivery": f"{arrival.supplier}--{arrival.id:08d}",
@@ -295,9 +291,56 @@ class Desk:
             "reason": f"{told.missing}: {', '.join(told.owed)}",
         }
         files = write_arrival(document, self.home.receipts(arrival.supplier))
-        self._hand_over(f"{INBOX}:{arrival.key}", arrival.supplier, files)
+        origin, _ = _came_from(arrival)
+        self._hand_over(origin, arrival.supplier, files)
         self.ledger.settle_arrival(arrival.id, problem="file.unassigned")
         return 1
+
+    def take_pulled(
+        self, source: Source, slot: Assigned, key: str, version: str, kept: Kept, *, began_ns: int | None = None
+    ) -> Delivery | None:
+        """Take in what a source gave and the vault has: ledger, receipt 1; call `note_receipts` afterwards.
+
+        A process that dies in between leaves an arrival that the next pull or sweep finishes.
+
+        Args:
+            source: Of the region pack.
+            slot: What is delivered.
+            key: Name and folders at the source.
+            version: What tells this state of it from others.
+            kept: The bytes.
+            began_ns: When they began to be fetched, for the trace.
+
+        Returns:
+            The delivery; None when somebody else took in this version of the key meanwhile.
+
+        Raises:
+            Refused: The pack has no such supplier or dataset any more.
+        """
+        self._known(source.supplier, slot.dataset, str(slot.period))
+        new = self.ledger.arrive(source.origin, source.supplier, key, version, kept.size, kept.sha256)
+        reached("ledger.arrived")
+        return self.receive_arrival(new, slot, began_ns=began_ns) if new is not None else None
+
+    def receive_arrival(self, arrival: Arrival, slot: Assigned, *, began_ns: int | None = None) -> Delivery:
+        """Take in what arrived as the next attempt of a slot. May be repeated; call `note_receipts` afterwards."""
+        name = arrival.key.rsplit("/", 1)[-1]
+        origin, who = _came_from(arrival)
+        delivery = self.ledger.receive(
+            arrival.supplier, slot.dataset, str(slot.period), arrival.sha256, arrival.size, name, origin, who,
+            synthetic=self._is_synthetic(arrival.supplier, None), arrival_id=arrival.id,
+        )  # fmt: skip
+        reached("ledger.received")
+        with span("intake", delivery.delivery_id, began_ns=began_ns, bytes=delivery.size):
+            self._acknowledge(delivery)
+        return delivery
+
+    def _meant(self, arrival: Arrival) -> Assigned | Unassigned | None:
+        """The slot of an arrival; None for one of a source that the pack does not name (any more)."""
+        if arrival.origin == INBOX:
+            return assign(self.pack, arrival.supplier, arrival.key)
+        source = next((source for source in self.pack.sources if source.origin == arrival.origin), None)
+        return assign_pulled(self.pack, source, arrival.key) if source else None
 
     def _acknowledge(self, delivery: Delivery) -> None:
         contract = self.pack.contracts[delivery.dataset]
@@ -741,12 +784,17 @@ def _record(judged: Judged, replay: bool) -> VerdictRecord:
     )  # fmt: skip
 
 
+def _came_from(arrival: Arrival) -> tuple[str, str]:
+    """Origin and sender of an arrival, as a delivery tells them."""
+    return (f"{INBOX}:{arrival.key}", arrival.supplier) if arrival.origin == INBOX else (arrival.origin, arrival.origin)
+
+
 def _bare_sent(judged: Judged) -> Sent:
     task = judged.task
     return Sent("", {}, task.file_name, task.sha256, 0, judged.verdict.judged_at, None, None, None, None, None)
 
 
-def _is_temporary(key: str) -> bool:
+def is_temporary(key: str) -> bool:
     """Names under which programs write before they rename: hidden files, lock files of office programs, parts."""
     name = key.rsplit("/", 1)[-1]
-    return name.startswith((".", "~$", "~")) or name.endswith((".tmp", ".part", ".crdownload", ".partial"))
+    return name.startswith((".", "~$", "~")) or name.endswith((".tmp", ".part", ".filepart", ".crdownload", ".partial"))

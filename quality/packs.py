@@ -476,7 +476,7 @@ sources: []
 # - id: muster_export
 #   supplier: muster-betrieb
 #   dataset: $dataset
-#   kind: folder                               # or http, with an address that begins with https://
+#   kind: folder                               # or http, s3, sftp: docs/new-region.md
 #   address: "{home}/sources/muster-betrieb"   # {home} stands for VERBUND_HOME, {pack} for this folder
 #   pattern: "*.xlsx"
 #   every: "0 5 * * *"

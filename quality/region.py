@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from quality.codelists import CodeList, load_code_lists, lookup_key
 from quality.contract import Contract, load_contracts
@@ -21,7 +21,10 @@ from quality.contract import Field as ContractField
 from quality.dialect import Dialect, known_zone
 from quality.sources import Misconfigured, Problem, content_hash, dates_of, line_of, load_csv, load_yaml, validated
 from quality.units import UnknownUnit, factor
+from storage.objects.pattern import checked_pattern
 from storage.periods import period as read_period
+from storage.places import bucket_address, host_key, sftp_address
+from storage.settings import CREDENTIAL_NAME
 
 SUPPLIER_ID = r"^[a-z0-9][a-z0-9-]{2,40}$"
 MAPPING_COLUMNS = ("list", "supplier", "word", "code", "valid_from", "valid_to", "mapped_by", "mapped_on")
@@ -92,14 +95,30 @@ class Source(_Strict):
     id: str = Field(pattern=r"^[a-z][a-z0-9_]{2,60}$")
     supplier: str
     dataset: str
-    kind: Literal["http", "folder"]
+    kind: Literal["http", "folder", "s3", "sftp"]
     address: str
-    """HTTP address or folder path; `{home}` stands for VERBUND_HOME, `{pack}` for the pack's folder."""
+    """HTTP address, folder path, `s3://bucket/prefix` or `sftp://user@host:port/folder`; in a path `{home}` stands for
+    VERBUND_HOME, `{pack}` for the pack's folder."""
     pattern: str = "*"
+    """Which files of a folder, bucket or server; `storage.objects.pattern` says how it is read."""
     every: str = "0 5 * * *"
     """Cron expression, local time of the region."""
     period: str | None = None
-    """Fixed period of what is fetched; else told from the file's name."""
+    """Fixed period of what is fetched; else told from the file's name or folder."""
+    credential: str | None = Field(default=None, pattern=f"^{CREDENTIAL_NAME}$")
+    """Name of what lets us in at `s3` and `sftp`; the secret itself is never in a pack (`storage.settings`)."""
+    host_key: str | None = None
+    """The public key that the server of `sftp` must have."""
+    endpoint: str | None = Field(default=None, pattern=r"^https?://[^/@]+/?$")
+    """Address of the object store of `s3`."""
+    s3_region: str = "us-east-1"
+    ca_file: str | None = None
+    """Certificates to trust at `endpoint`, where an authority of one's own signed its; `{home}` and `{pack}` as above."""
+
+    @property
+    def origin(self) -> str:
+        """Where the ledger says that a delivery came from."""
+        return f"pull:{self.id}"
 
     @field_validator("every")
     @classmethod
@@ -113,10 +132,37 @@ class Source(_Strict):
     def _is_a_period(cls, text: str | None) -> str | None:
         return str(read_period(text)) if text is not None else None
 
-    @model_validator(mode="after")
-    def _address_fits(self) -> Source:
-        if self.kind == "http" and not re.match(r"https?://.", self.address):
+    @field_validator("address")
+    @classmethod
+    def _fits_its_kind(cls, address: str, known: ValidationInfo) -> str:
+        kind = known.data.get("kind")
+        if kind == "http" and not re.match(r"https?://.", address):
             raise ValueError("a source of kind http needs an address that begins with http:// or https://")
+        if kind == "s3":
+            bucket_address(address)
+        if kind == "sftp":
+            sftp_address(address)
+        return address
+
+    @field_validator("pattern")
+    @classmethod
+    def _is_a_pattern(cls, pattern: str) -> str:
+        return checked_pattern(pattern)
+
+    @field_validator("host_key")
+    @classmethod
+    def _is_a_host_key(cls, text: str | None) -> str | None:
+        return host_key(text) if text is not None else None
+
+    @model_validator(mode="after")
+    def _says_what_its_kind_needs_and_no_more(self) -> Source:
+        needed = {"s3": {"endpoint", "credential"}, "sftp": {"host_key", "credential"}}.get(self.kind, set())
+        if missing := sorted(name for name in needed if getattr(self, name) is None):
+            raise ValueError(f"a source of kind {self.kind} needs {' and '.join(missing)}")
+        allowed = needed | ({"s3_region", "ca_file"} if self.kind == "s3" else set())
+        of_kinds = {"credential", "host_key", "endpoint", "s3_region", "ca_file"}
+        if foreign := sorted(self.model_fields_set & of_kinds - allowed):
+            raise ValueError(f"a source of kind {self.kind} has no {' and no '.join(foreign)}")
         return self
 
 
@@ -324,8 +370,11 @@ def _references(pack: RegionPack, raw: Mapping[str, Any]) -> Iterable[Problem]:
                 # with two in force only the later one would be looked at, and rows of the other would look foreign
                 yield Problem(mandates_file, line, "one mandate at a time for a supplier and dataset",
                               f"{mandate.supplier}/{mandate.dataset} from {mandate.valid_from} beside {other.valid_from}")  # fmt: skip
+    ids = [source.id for source in pack.sources]
     for index, source in enumerate(pack.sources):
         line = line_of(raw["sources.yml"], ["sources", index])
+        if source.id in ids[:index]:
+            yield Problem(sources_file, line, "a source id used once", source.id)
         yield from _unknown(sources_file, line, "supplier", source.supplier, pack.suppliers)
         if not pack.mandates_of(source.supplier, source.dataset):
             yield Problem(

@@ -275,5 +275,6 @@ def _dotted(location: Iterable[int | str]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    # an address may hold a password that belongs elsewhere
+    text = re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:…@", repr(value))
     return text if len(text) <= 80 else text[:77] + "…"

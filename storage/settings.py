@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,8 @@ from storage.paths import Home
 
 GIB = 1024**3
 MIB = 1024**2
+#: Credentials of other systems. The platform's own secrets have names with underscores, so no pack can name one of those.
+CREDENTIAL_NAME = r"[a-z][a-z0-9-]{1,60}"
 
 
 class Settings(BaseSettings):
@@ -126,7 +129,7 @@ class Settings(BaseSettings):
         env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
-        folder = os.environ.get("VERBUND_SECRETS_DIR") or os.environ.get("CREDENTIALS_DIRECTORY")
+        folder = _secrets_folder()
         files = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if folder else ()
         return (init_settings, env_settings, *files)
 
@@ -167,6 +170,29 @@ class Settings(BaseSettings):
         named = project_root() / "regions" / self.region
         given = Path(self.region).expanduser().absolute()
         return given if given.is_dir() and not named.is_dir() else named
+
+
+def credential(name: str) -> SecretStr | None:
+    """What another system lets us in with, by the name that the region pack has for it; None where nobody gave it.
+
+    As with settings the environment (`VERBUND_CREDENTIAL_STADTWERKE_X` for `stadtwerke-x`) wins over a file of that name
+    in the folder of secrets. Spaces and line ends around it are no part of it.
+
+    Raises:
+        ValueError: The name is none of a credential: it could be that of a secret of the platform.
+    """
+    if not re.fullmatch(CREDENTIAL_NAME, name):
+        raise ValueError(f"{name!r} is not the name of a credential")
+    text = os.environ.get(f"VERBUND_CREDENTIAL_{name.replace('-', '_').upper()}", "").strip()
+    folder = _secrets_folder()
+    if not text and folder:
+        file = Path(folder) / name
+        text = file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else ""
+    return SecretStr(text) if text else None
+
+
+def _secrets_folder() -> str | None:
+    return os.environ.get("VERBUND_SECRETS_DIR") or os.environ.get("CREDENTIALS_DIRECTORY")
 
 
 def project_root() -> Path:

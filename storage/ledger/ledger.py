@@ -95,6 +95,12 @@ class Ledger:
         with self._engine.connect() as c:
             return {(row.key, row.version) for row in c.execute(chosen)}
 
+    def arrived(self, origin: str) -> list[Arrival]:
+        """Everything that arrived there, oldest first."""
+        chosen = sa.select(t.arrivals).where(t.arrivals.c.origin == origin).order_by(t.arrivals.c.id)
+        with self._engine.connect() as c:
+            return [Arrival(**row._mapping) for row in c.execute(chosen)]
+
     def arrive(self, origin: str, supplier: str, key: str, version: str, size: int, sha256: str) -> Arrival | None:
         """Note an object whose bytes are in the vault; None when this version of it is known already."""
         values = {

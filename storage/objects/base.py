@@ -92,6 +92,27 @@ class ObjectStore(Protocol):
         ...
 
 
+class Place(Protocol):
+    """Somebody else's place that files are fetched from: what is there now, and its bytes. Nothing is ever put there.
+
+    `open` and `info` raise as those of an `ObjectStore` do; a place that cannot be asked raises `StoreDown`,
+    `StoreRefused` or `StoreUnfit`.
+    """
+
+    @property
+    def puts_are_whole(self) -> bool:
+        """Whether nobody can be met in the midst of writing."""
+        ...
+
+    def matching(self, pattern: str) -> Iterator[ObjectInfo]:
+        """Every object whose key fits a pattern (`storage.objects.pattern`). Links are not followed."""
+        ...
+
+    def open(self, key: str, version: str | None = None) -> BinaryIO: ...
+
+    def info(self, key: str) -> ObjectInfo: ...
+
+
 class NoSuchObject(LookupError):
     """The key holds nothing, or nothing that is an object (a link, a folder, a device)."""
 
@@ -139,6 +160,10 @@ class StoreUnfit(Exception):
     def __init__(self, *, expected: str, found: str) -> None:
         self.expected, self.found = expected, found
         super().__init__(f"the object store does not fit: expected {expected}, found {found}")
+
+
+class WrongHost(StoreUnfit):
+    """Somebody else answers than who was agreed on, or who it is cannot be told. Nothing was said to them."""
 
 
 def checked_key(key: str) -> str:

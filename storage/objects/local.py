@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from storage.objects.base import CHUNK, NoSuchObject, ObjectInfo, Stored, TooManyBytes, checked_key
+from storage.objects.base import CHUNK, NoSuchObject, ObjectInfo, Stored, StoreUnfit, TooManyBytes, checked_key
+from storage.objects.pattern import beginning, fits, leads_into
 
 #: Files on their way begin so; never listed, and no key may have a part like it.
 _UNFINISHED = ".unfinished-"
@@ -115,6 +116,18 @@ class LocalStore:
         with suppress(NoSuchObject):
             yield from _walk(self._inside(folder), f"{folder}/", prefix)
 
+    def matching(self, pattern: str) -> Iterator[ObjectInfo]:
+        """Every file that fits a pattern; folders it does not lead into are not looked at.
+
+        Raises:
+            StoreUnfit: There is no such folder.
+        """
+        if not self.root.is_dir():
+            raise StoreUnfit(expected="a folder", found="none")
+        for found in _walk(self.root, "", beginning(pattern), lambda folder: leads_into(pattern, folder)):
+            if fits(pattern, found.key):
+                yield found
+
     def versions(self, prefix: str = "") -> Iterator[ObjectInfo]:
         return self.list(prefix)
 
@@ -175,7 +188,9 @@ class LocalStore:
         return True
 
 
-def _walk(folder: Path, under: str, prefix: str) -> Iterator[ObjectInfo]:
+def _walk(
+    folder: Path, under: str, prefix: str, enters: Callable[[str], bool] = lambda folder: True
+) -> Iterator[ObjectInfo]:
     try:
         with os.scandir(folder) as found:
             entries = [(entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in found]
@@ -187,7 +202,8 @@ def _walk(folder: Path, under: str, prefix: str) -> Iterator[ObjectInfo]:
         if entry.name.startswith(_UNFINISHED) or not (key.startswith(prefix) or prefix.startswith(key)):
             continue
         if name.endswith("/"):
-            yield from _walk(Path(entry.path), key, prefix)
+            if enters(key.removesuffix("/")):
+                yield from _walk(Path(entry.path), key, prefix, enters)
             continue
         # it may be gone by now
         with suppress(FileNotFoundError):

@@ -41,6 +41,7 @@ from storage.objects.base import (
     TooManyBytes,
     checked_key,
 )
+from storage.objects.pattern import beginning, fits
 
 log = logging.getLogger("verbund.objects")
 
@@ -203,6 +204,13 @@ class S3Store:
             if _latest(found):
                 yield self._info(found)
 
+    def matching(self, pattern: str) -> Iterator[ObjectInfo]:
+        """Every object whose key fits a pattern, told by ETag: asked without versions, which a reader of somebody else's
+        bucket may not list and not every store keeps."""
+        for found in self._listed(beginning(pattern), versions=False):
+            if fits(pattern, self._key(found)):
+                yield self._info(found)
+
     def versions(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """As everywhere, in no order to rely on; also those whose key was deleted since."""
         for found in self._listed(prefix):
@@ -242,9 +250,11 @@ class S3Store:
             raise ServerError("the parts of an upload were not put together", 500)
         return result
 
-    def _listed(self, prefix: str) -> Iterator[Object]:
-        """Every version that holds bytes and can be read here."""
-        found = self._plain.list_objects(self.bucket, prefix=self.prefix + prefix, recursive=True, include_version=True)
+    def _listed(self, prefix: str, *, versions: bool = True) -> Iterator[Object]:
+        """Every version that holds bytes and can be read here; without `versions` only what is there now."""
+        found = self._plain.list_objects(
+            self.bucket, prefix=self.prefix + prefix, recursive=True, include_version=versions
+        )
         while True:
             with self._told(f"to list {prefix!r}"):
                 entry = next(found, None)

@@ -46,18 +46,23 @@ def _source_asset(source: Source) -> dg.AssetsDefinition:
     )
     def pulled(desk: DeskResource) -> dg.MaterializeResult[Any]:
         with desk.open(f"pull:{source.id}") as at:
+            failed = None
             try:
                 caught = pull(at, source)
             except SourceFailed as error:
-                raise dg.Failure(str(error), metadata={"address": error.address}, allow_retries=True) from error
+                failed, caught = error, list(error.caught)
             if caught:
                 ring(desk.settings)
                 with holding(desk.settings) as alone:
                     if alone:
                         # no judge runs here, so this run judges
                         work_queue(at)
-        return dg.MaterializeResult(
-            metadata={"deliveries": len(caught), "caught": ", ".join(delivery.delivery_id for delivery in caught)}
-        )
+        told: dict[str, Any] = {
+            "deliveries": len(caught), "caught": ", ".join(delivery.delivery_id for delivery in caught)
+        }  # fmt: skip
+        if failed is not None:
+            # what came before, or beside what is wrong, is a delivery all the same
+            raise dg.Failure(str(failed), metadata={"address": failed.address, **told}, allow_retries=True)
+        return dg.MaterializeResult(metadata=told)
 
     return pulled

@@ -102,12 +102,19 @@ def test_the_example_of_a_new_region_is_a_pack(tmp_path: Path) -> None:
     (pack / "sources.yml").write_text(source, encoding="utf-8")
     (pack / "sites.csv").write_text(sites[0], encoding="utf-8")
     bergisch = project_root() / "regions" / "bergisch"
-    shutil.copy(bergisch / "dialects" / "gv100ad-verzeichnis.yml", pack / "dialects")
-    (pack / "suppliers.yml").write_text("suppliers:\n  - {id: statistik-amt, name: Amt, role: statistics office}\n")
+    for dialect in ("gv100ad-verzeichnis", "abfallbilanz-csv"):
+        shutil.copy(bergisch / "dialects" / f"{dialect}.yml", pack / "dialects")
+    (pack / "suppliers.yml").write_text(
+        "suppliers:\n  - {id: statistik-amt, name: Amt, role: statistics office}\n"
+        "  - {id: nalbach-bauhof, name: Bauhof, role: utility}\n"
+    )
     (pack / "mandates.yml").write_text(
         "mandates:\n  - {supplier: statistik-amt, dataset: municipality_register, dialects: [gv100ad-verzeichnis], "
         "areas: [], valid_from: 2025-01-01}\n"
+        "  - {supplier: nalbach-bauhof, dataset: waste_balance, dialects: [abfallbilanz-csv], areas: [], "
+        "valid_from: 2025-01-01}\n"
     )
     loaded = load_region(Settings(home=tmp_path, region=str(pack)))
     assert loaded.region.id == "saarlouis"
     assert [site.site_id for site in loaded.sites] == ["nalbach-hof"]
+    assert [source.kind for source in loaded.sources] == ["folder", "sftp", "s3"]

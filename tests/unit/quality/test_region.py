@@ -163,7 +163,14 @@ MISTAKES = {
     "source without a mandate": (
         "sources.yml", "supplier: statistik-amt", "supplier: bergisch-kompost", "id: statistics_register", "a mandate of this supplier"),
     "source without an address": (
-        "sources.yml", "http://127.0.0.1:8931/lastgang.csv", "lastgang.csv", "id: solingen_load_profile", "http://"),
+        "sources.yml", "http://127.0.0.1:8931/lastgang.csv", "lastgang.csv", 'address: "lastgang.csv"', "http://"),
+    "source id used twice": (
+        "sources.yml", "id: solingen_load_profile", "id: statistics_register", None, "a source id used once"),
+    "source of an unknown kind": ("sources.yml", "kind: folder", "kind: ftp", "kind: ftp", "'sftp'"),
+    "source with a word of another kind": (
+        "sources.yml", "kind: folder", "kind: folder\n    credential: stadtwerke-x", "id: statistics_register", "no credential"),
+    "pattern that leads elsewhere": (
+        "sources.yml", "GV100AD*.asc", "../GV100AD*.asc", "pattern:", "no pattern of files"),
     "schedule that is none": ("sources.yml", '"0 5 * * *"', '"daily"', "every:", "cron"),
     "period that is none": ("sources.yml", '"2025-12"', '"2025-13"', 'period:', "periods look like"),
 }  # fmt: skip
@@ -182,6 +189,64 @@ def test_a_mistake_in_a_pack_is_named_with_file_and_line(mistake: str, pack: Pat
     assert named[0].file.name == (file.name if mistake != "dialect id used twice" else "gruenabfall-utf16.yml")
     if marker is not None:
         assert named[0].line == line_with(file, marker)
+
+
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK1ldMheCAWNxEt3kMfa/aFScIzJntW2DhVfDSCLxObF"
+REMOTE = {
+    "sftp": {
+        "address": "sftp://verbund@works.example.org:2222/out",
+        "host_key": HOST_KEY,
+        "credential": "works-export",
+    },
+    "s3": {"address": "s3://exports/waste", "endpoint": "https://s3.example.org", "credential": "works-export"},
+}
+
+
+def with_remote(pack: Path, kind: str, **changed: str | None) -> Path:
+    """The pack with one more source; a word that is None is left out."""
+    told = {"id": "works_remote", "supplier": "statistik-amt", "dataset": "municipality_register", "kind": kind}
+    words = {**told, **REMOTE[kind], **changed}
+    lines = [f"    {word}: {value}\n" for word, value in words.items() if value is not None]
+    with (pack / "sources.yml").open("a", encoding="utf-8") as file:
+        file.write("".join(lines).replace("    id", "  - id", 1))
+    return pack
+
+
+@pytest.mark.parametrize("kind", list(REMOTE))
+def test_a_source_at_another_system_is_sound(pack: Path, kind: str) -> None:
+    source = load_pack(with_remote(pack, kind), CONTRACTS, CODE_LISTS).sources[-1]
+    assert (source.kind, source.origin, source.credential) == (kind, "pull:works_remote", "works-export")
+
+
+@pytest.mark.parametrize(
+    ("kind", "word", "written", "at", "words"),
+    [
+        ("sftp", "address", "sftp://works.example.org/out", "address:", "sftp://user@host"),
+        ("sftp", "address", "sftp://verbund:geheim@works.example.org/out", "address:", "no password stands in an address"),
+        ("sftp", "address", "sftp://verbund@works.example.org:99999/out", "address:", "sftp://user@host"),
+        ("sftp", "host_key", "ssh-ed25519", "host_key:", "a host key is a type"),
+        ("sftp", "host_key", "ssh-ed25519 AAAAnonsense", "host_key:", "a host key is a type"),
+        ("sftp", "host_key", HOST_KEY.replace("ed25519", "rsa"), "host_key:", "a host key is a type"),
+        ("sftp", "host_key", None, "id: works_remote", "needs host_key"),
+        ("sftp", "credential", None, "id: works_remote", "needs credential"),
+        ("sftp", "credential", "verbund_s3_secret_key", "credential:", "pattern"),
+        ("sftp", "endpoint", "https://s3.example.org", "id: works_remote", "has no endpoint"),
+        ("s3", "address", "s3://Exports", "address:", "s3://bucket/prefix"),
+        ("s3", "address", "s3://exports/../secret", "address:", "not a key"),
+        ("s3", "address", "https://s3.example.org/exports", "address:", "s3://bucket/prefix"),
+        ("s3", "endpoint", "https://me:geheim@s3.example.org", "endpoint:", "pattern"),
+        ("s3", "endpoint", None, "id: works_remote", "needs endpoint"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_source_at_another_system_is_named_with_its_line(
+    pack: Path, kind: str, word: str, written: str | None, at: str, words: str
+) -> None:
+    with_remote(pack, kind, **{word: written})
+    (problem,) = problems_of(pack)
+    assert words in str(problem) and "geheim" not in str(problem)
+    file = pack / "sources.yml"
+    lines = [n for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1) if at in line]
+    assert (problem.file, problem.line) == (file, lines[-1])
 
 
 def test_all_mistakes_of_a_pack_are_named_at_once(pack: Path) -> None:
