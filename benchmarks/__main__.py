@@ -25,6 +25,7 @@ ROWS = (
     "readers",
     "server_deliveries",
     "bi_readers",
+    "neighbours",
 )  # fmt: skip
 
 

@@ -78,12 +78,19 @@ def until_judged(desk: Desk, delivery_id: str) -> None:
 
 
 def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1)) -> int:
-    """Judge and answer everything that waits, in batches of at most `batch_seconds`. Returns how many were begun."""
+    """Judge and answer everything that waits, in batches of at most `batch_seconds`. Returns how many were begun.
+
+    Several suppliers are answered after a round of turns, one alone when the time is up.
+    """
     begun = 0
     while waiting := desk.ledger.waiting(desk.who, shard):
         due = time.monotonic() + desk.settings.batch_seconds
         batch: list[Judged] = []
         for delivery in waiting:
+            asked = {judged.task.supplier for judged in batch}
+            if len(asked) > 1 and delivery.supplier in asked:
+                # a round of turns is over: who sent one file does not wait for another one's hundred
+                break
             begun += 1
             begins = desk.ledger.begin([delivery.delivery_id], desk.who, LEASE_SECONDS).get(delivery.delivery_id)
             if begins is None:

@@ -223,6 +223,8 @@ class Ledger:
     def waiting(self, judge: str, shard: tuple[int, int] = (0, 1), limit: int = 200) -> list[Delivery]:
         """What is to be judged next: suppliers in turn, each one's oldest first, of a slot only the oldest attempt.
 
+        A supplier is worked by one judge at a time: however much it sends, other judges stay free for the others.
+
         Args:
             judge: Who asks; what somebody else has begun is left to them until their lease ends.
             shard: Which part of how many; a supplier is always in the same part.
@@ -241,10 +243,12 @@ class Ledger:
         free = sa.or_(
             heads.c.lease_until.is_(None), heads.c.leased_by == judge, heads.c.lease_until <= datetime.now(UTC)
         )
+        others = sa.select(q.supplier).where(q.leased_by != judge, q.leased_by != "", q.lease_until > datetime.now(UTC))
         turn = sa.func.row_number().over(
             partition_by=heads.c.supplier, order_by=(heads.c.received_at, heads.c.delivery_id)
         )
-        ready = sa.select(heads.c.delivery_id, turn.label("turn")).where(heads.c.place == 1, free).subquery()
+        now_ready = (heads.c.place == 1, free, heads.c.supplier.not_in(others))
+        ready = sa.select(heads.c.delivery_id, turn.label("turn")).where(*now_ready).subquery()
         chosen = (
             sa.select(t.deliveries)
             .join(ready, ready.c.delivery_id == t.deliveries.c.delivery_id)

@@ -99,8 +99,8 @@ def states(ledger: Ledger) -> dict[int, str]:
     return {view.attempt: view.state for view in ledger.deliveries()}
 
 
-def waiting(ledger: Ledger, **more: Any) -> list[str]:
-    return [delivery.delivery_id for delivery in ledger.waiting("judge-0", **more)]
+def waiting(ledger: Ledger, judge: str = "judge-0", **more: Any) -> list[str]:
+    return [delivery.delivery_id for delivery in ledger.waiting(judge, **more)]
 
 
 # --- opening ---
@@ -293,6 +293,17 @@ def test_work_is_handed_out_in_turns_of_suppliers_oldest_first(ledger: Ledger) -
     quiet = [send("works-quiet", month, 10 + month) for month in (2, 1)]
     assert waiting(ledger) == [loud[0], quiet[1], loud[1], quiet[0], *loud[2:]]
     assert waiting(ledger, limit=3) == [loud[0], quiet[1], loud[1]]
+
+
+def test_a_supplier_is_worked_by_one_judge_at_a_time(ledger: Ledger) -> None:
+    loud = [receive(ledger, slot=Slot("works-loud", "load_profile", f"2025-0{n}")).delivery_id for n in (1, 2)]
+    ledger.begin(loud[:1], "judge-0")
+    assert waiting(ledger, judge="judge-1") == [], "its other file waits for the judge who has the first"
+    assert waiting(ledger, judge="judge-0") == loud
+    quiet = receive(ledger, slot=Slot("works-quiet", "load_profile", "2025-01")).delivery_id
+    assert waiting(ledger, judge="judge-1") == [quiet]
+    ledger.defer(loud[0], "the store is down", "judge-0", again_after_seconds=60)
+    assert waiting(ledger, judge="judge-1") == [loud[1], quiet], "what rests is in nobody's hands"
 
 
 def test_of_a_slot_only_the_oldest_attempt_is_handed_out(ledger: Ledger) -> None:

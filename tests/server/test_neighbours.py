@@ -1,0 +1,102 @@
+"""One supplier's poison changes nothing for the others: judges and intake on real servers, verdicts and rows compared."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from quality import intake, judging
+from quality.desk import Desk
+from storage import lake, stores
+from storage.ledger.ledger import Ledger
+from storage.settings import Settings
+from tests.server.support.servers import wait_for
+from tests.support.bench import GOOD, PLAIN, SOLINGEN, THIRD, WORKS, written
+from tests.support.poison import KINDS, poison
+from tests.support.profiles import settings_on
+
+WASTE = GOOD["waste_balance"][1]
+YEARS = [str(year) for year in range(2010, 2022)]
+POISONS = 2 * len(KINDS)
+
+
+@contextmanager
+def working(settings: Settings) -> Iterator[None]:
+    """An intake and a judge, until the end of the block."""
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=intake.run, args=(settings,), kwargs={"stop": stop}),
+        threading.Thread(target=judging.run, args=(settings,), kwargs={"stop": stop}),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+
+
+def put(settings: Settings, key: str, content: bytes) -> None:
+    stores.inboxes(settings).put(key, io.BytesIO(content))
+
+
+def outcome(settings: Settings, supplier: str) -> tuple[list[tuple[str, str]], list[tuple[object, ...]]]:
+    """States of a supplier's deliveries, and its accepted rows."""
+    ledger = Ledger(settings.ledger_url)
+    states = sorted((view.delivery_id, view.state) for view in ledger.deliveries() if view.supplier == supplier)
+    ledger.close()
+    connection = lake.connect(settings)
+    lake.attach(connection, settings, "accepted", read_only=True)
+    rows = connection.execute(
+        "select * from accepted.waste_balance where supplier_id = ? order by all", [supplier]
+    ).fetchall()
+    connection.close()
+    return states, rows
+
+
+def judged(settings: Settings, supplier: str, number: int) -> bool:
+    ledger = Ledger(settings.ledger_url)
+    views = [view for view in ledger.deliveries() if view.supplier == supplier]
+    ledger.close()
+    return len(views) == number and all(view.verdict_state for view in views)
+
+
+@pytest.fixture(scope="module")
+def ends(servers: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Settings]:
+    """Two installations with the same deliveries of one supplier, in one of them beside another one's poison."""
+    return {poisoned: worked(servers, tmp_path_factory.mktemp("home"), poisoned) for poisoned in (False, True)}
+
+
+def worked(servers: Mapping[str, str], home: Path, poisoned: bool) -> Settings:
+    settings = settings_on(servers, home, PLAIN, sweep_seconds=1)
+    Desk(settings).close()
+    with working(settings):
+        for nth, year in enumerate(YEARS):
+            for number in range(nth * POISONS // len(YEARS), (nth + 1) * POISONS // len(YEARS)) if poisoned else ():
+                ending, content = poison(number)
+                put(settings, f"{THIRD}/waste_balance/{2000 + number % 9}/{number}{ending}", content)
+            good = written([{**WASTE, "area_code": SOLINGEN if nth % 2 else WASTE["area_code"], "year": year}])
+            put(settings, f"{WORKS}/waste_balance/{year}/balance.csv", good.encode())
+        assert wait_for(lambda: judged(settings, WORKS, len(YEARS)), 120)
+        assert wait_for(lambda: judged(settings, THIRD, POISONS if poisoned else 0), 300)
+    return settings
+
+
+def test_poison_of_one_supplier_changes_nothing_for_another(ends: Mapping[bool, Settings]) -> None:
+    calm = outcome(ends[False], WORKS)
+    assert outcome(ends[True], WORKS) == calm
+    assert len(calm[0]) == len(calm[1]) == len(YEARS)
+
+
+def test_every_file_of_poison_has_a_verdict_and_no_row_of_it_is_accepted(ends: Mapping[bool, Settings]) -> None:
+    states, rows = outcome(ends[True], THIRD)
+    assert len(states) == POISONS
+    assert {state for _, state in states} == {"rejected"}
+    assert rows == []
