@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, cast
@@ -112,11 +112,14 @@ class _Catch:
 
     def finish(self) -> None:
         """Receive what arrived when somebody died."""
-        for arrival in (one for arrived in self._arrived.values() for one in arrived):
-            if arrival.delivery_id is None and arrival.problem is None:
-                told = assign_pulled(self.desk.pack, self.source, arrival.key)
-                if isinstance(told, Assigned):
-                    self.deliveries.append(self.desk.receive_arrival(arrival, told))
+        for arrived in self._arrived.values():
+            for at, arrival in enumerate(arrived):
+                if arrival.delivery_id is None and arrival.problem is None:
+                    told = assign_pulled(self.desk.pack, self.source, arrival.key)
+                    if isinstance(told, Assigned):
+                        delivery = self.desk.receive_arrival(arrival, told)
+                        arrived[at] = replace(arrival, delivery_id=delivery.delivery_id)
+                        self.deliveries.append(delivery)
 
     def knows(self, key: str, version: str) -> bool:
         """Whether this version was the last that was taken."""
@@ -153,14 +156,15 @@ class _Catch:
         elif delivery := self.desk.take_pulled(self.source, slot, key, version, kept, began_ns=began_ns):
             self.deliveries.append(delivery)
 
-    def copy(self, chunks: Iterator[bytes], into: IO[bytes], name: str) -> None:
-        """The bytes of a file, as many as are allowed."""
+    def copy(self, chunks: Iterator[bytes], into: IO[bytes], name: str) -> int:
+        """The bytes of a file, as many as are allowed; returns how many."""
         size, limit = 0, self.desk.settings.max_file_bytes
         for chunk in chunks:
             size += len(chunk)
             if size > limit:
                 raise _too_large(name, limit)
             into.write(chunk)
+        return size
 
     def failed(self, address: str, *troubles: Trouble) -> SourceFailed:
         return SourceFailed(self.source.id, address, troubles)
@@ -201,12 +205,17 @@ def _take_file(catch: _Catch, place: Place, info: ObjectInfo, address: str) -> N
     began = time.time_ns()
     with tempfile.TemporaryFile(dir=catch.desk.home.work) as file:
         try:
-            catch.copy(_chunks(catch, place, info, address), file, info.key)
+            size = catch.copy(_chunks(catch, place, info, address), file, info.key)
             with _asking(catch, address, info.key):
                 whole = place.puts_are_whole or place.info(info.key).version == info.version
         except NoSuchObject:
             # gone or changed since the list; the next pull meets it as it is then
             return
+        if whole and size != info.size:
+            raise _Hindered(
+                "as many bytes as the source says", f"{size} of {info.size} in {info.key!r}",
+                f"Ask the operator of the source whether its server is sound. {_NEXT_TRY}",
+            )  # fmt: skip
         if whole:
             catch.take(slot, info.key, info.version, catch.keep(file), began)
 

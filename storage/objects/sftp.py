@@ -185,10 +185,12 @@ class SftpFolder:
         except (asyncssh.Error, OSError) as error:
             raise StoreDown(self.address, _short(error)) from None
 
-    def _told(self, asked: Awaitable[_Answer], what: str, key: str | None = None, seconds: float = _ANSWER) -> _Answer:
+    def _told(
+        self, asked: Awaitable[_Answer], what: str, key: str | None = None, seconds: float | None = None
+    ) -> _Answer:
         """The server's answer, or what it means that there is none."""
         try:
-            return self._run(asked, seconds)
+            return self._run(asked, seconds or _ANSWER)
         except _GONE as error:
             if key is not None:
                 raise NoSuchObject(key) from error
@@ -258,5 +260,7 @@ def _info(key: str, attributes: asyncssh.SFTPAttrs) -> ObjectInfo:
 
 def _short(error: BaseException) -> str:
     """The reason on one line; a server may write anything into it."""
+    if isinstance(error, TimeoutError):
+        return "nothing in time"
     text = str(getattr(error, "reason", "") or getattr(error, "strerror", "") or error) or type(error).__name__
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:200]

@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from orchestration.defs.sources.assets import _source_asset
+from orchestration.resources import DeskResource
 from quality.desk import Desk
 from quality.pull import SourceFailed, pull
 from quality.region import Source
 from tests.support.orchestrated import DATASET, SUPPLIER, settings_of, waste_file
+from tests.support.sftp import SftpServer
 
 
 class Remote:
@@ -111,6 +115,28 @@ def test_a_server_that_is_away_is_told_with_what_to_do(desk: Desk, remote: Remot
     assert not desk.ledger.deliveries()
 
 
+@pytest.mark.parametrize("point", ["vault.kept", "ledger.arrived", "ledger.received"])
+def test_a_fetch_killed_at_any_step_loses_and_doubles_nothing(
+    desk: Desk, remote: Remote, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def dies(reached: str) -> None:
+        if reached == point:
+            raise Killed
+
+    remote.content = waste_file("2024")
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("quality.desk.reached", dies)
+        patched.setattr("quality.pull.reached", dies)
+        pull(desk, remote.source)
+    pull(desk, remote.source)
+    assert pull(desk, remote.source) == []
+    assert [(d.attempt, d.duplicate_of) for d in desk.ledger.deliveries()] == [(1, None)]
+    assert not desk.ledger.unsettled()
+
+
 def folder_source(folder: Path) -> Source:
     return Source(
         id="drop_folder", supplier=SUPPLIER, dataset=DATASET, kind="folder", address=str(folder), pattern="*.csv"
@@ -140,3 +166,49 @@ def test_a_folder_is_read_once_per_version_of_a_file(desk: Desk, tmp_path: Path)
 def test_a_folder_that_is_not_there_is_told(desk: Desk, tmp_path: Path) -> None:
     with pytest.raises(SourceFailed, match="expected a folder, found none"):
         pull(desk, folder_source(tmp_path / "nowhere"))
+
+
+def test_a_run_judges_what_it_caught_and_fails_for_what_it_could_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    for name in ("abfallbilanz_2023.csv", "abfallbilanz_neu.csv"):
+        (folder / name).write_bytes(waste_file("2023"))
+        rested(folder / name)
+    run, instance = materialized(folder_source(folder), tmp_path, monkeypatch)
+    with instance:
+        assert not run.success
+        desk = Desk(settings_of(tmp_path / "home"))
+        assert [(d.period, d.state) for d in desk.ledger.deliveries()] == [("2023", "accepted")]
+        desk.close()
+        written = "\n".join(str(entry) for entry in instance.all_logs(run.run_id))
+    assert "abfallbilanz_neu.csv" in written and "wuppertal-abfall--waste_balance--2023--01" in written
+
+
+def test_a_run_that_is_not_let_in_tells_dagster_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = SftpServer(tmp_path, "the right one")
+    monkeypatch.setenv("VERBUND_CREDENTIAL_WORKS_EXPORT", "falsch-9Zq-und-lang")
+    source = Source(
+        id="works_export", supplier=SUPPLIER, dataset=DATASET, kind="sftp", address=f"{server.address}/",
+        host_key=server.public_key, credential="works-export",
+    )  # fmt: skip
+    run, instance = materialized(source, tmp_path, monkeypatch)
+    server.stop()
+    with instance:
+        assert not run.success
+        written = "\n".join(str(entry) for entry in instance.all_logs(run.run_id))
+    assert "works-export" in written and "9Zq" not in written
+
+
+def materialized(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[dg.ExecuteInProcessResult, dg.DagsterInstance]:
+    """One run of a source's asset, and the instance that recorded it."""
+    monkeypatch.setenv("VERBUND_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("VERBUND_REGION", "bergisch")
+    instance = dg.DagsterInstance.ephemeral()
+    with_desk = {"desk": DeskResource()}
+    return dg.materialize(
+        [_source_asset(source)], resources=with_desk, instance=instance, raise_on_error=False
+    ), instance

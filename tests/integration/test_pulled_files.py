@@ -207,6 +207,16 @@ def test_a_size_that_is_a_lie_does_not_get_past_the_limit(tmp_path: Path, server
     desk.close()
 
 
+def test_a_file_that_comes_short_is_named_and_not_taken(desk: Desk, server: SftpServer) -> None:
+    file = put(server.folder / "out", "abfallbilanz_2023.csv", waste_file("2023"))
+    server.ends_at = 40
+    with pytest.raises(SourceFailed, match=f"found 40 of {file.stat().st_size} in 'abfallbilanz_2023"):
+        pull(desk, sftp_source(server))
+    assert not desk.ledger.deliveries()
+    server.ends_at = None
+    assert len(pull(desk, sftp_source(server))) == 1
+
+
 def test_a_file_that_claims_to_change_next_year_is_named(desk: Desk, place: tuple[Path, Source]) -> None:
     folder, source = place
     put(folder, "abfallbilanz_2023.csv", waste_file("2023"), seconds_ago=-400 * 86_400)
@@ -343,6 +353,16 @@ def test_a_server_that_is_away_is_told_and_what_it_had_comes_later(desk: Desk, s
         assert len(pull(desk, sftp_source(again))) == 1
     finally:
         again.stop()
+
+
+def test_a_server_that_hangs_is_given_up(desk: Desk, server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(server.folder / "out", "abfallbilanz_2023.csv", waste_file("2023"))
+    server.before_read = lambda: time.sleep(4)
+    with monkeypatch.context() as patched, pytest.raises(SourceFailed, match="nothing in time"):
+        patched.setattr("storage.objects.sftp._ANSWER", 1.5)
+        pull(desk, sftp_source(server))
+    server.before_read = lambda: None
+    assert len(pull(desk, sftp_source(server))) == 1
 
 
 def test_a_connection_that_breaks_in_the_midst_keeps_what_came_before(desk: Desk, server: SftpServer) -> None:

@@ -33,6 +33,8 @@ class SftpServer:
         self.logins = 0
         #: Called before every reading of a part of a file.
         self.before_read: Callable[[], None] = lambda: None
+        #: Where every file ends, whatever its size is said to be.
+        self.ends_at: int | None = None
         self._password, self._key = password, key
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -89,6 +91,8 @@ class SftpServer:
 
             def read(self, file_obj: Any, offset: int, size: int) -> Any:
                 server.before_read()
+                if server.ends_at is not None:
+                    size = max(0, min(size, server.ends_at - offset))
                 return super().read(file_obj, offset, size)
 
         self._connections: list[asyncssh.SSHServerConnection] = []
