@@ -47,7 +47,10 @@ def examine(settings: Settings) -> list[Diagnosis]:
         ("the ledger can be opened", _ledger, "restore ledger.sqlite from a backup, or upgrade Verbund"),
         ("the lake can be opened", _lake, "restore the folder lake/ from a backup"),
     ]
-    pack: Questions = [("the region pack is sound", _pack, "mend the named lines, then `verbund region check`")]
+    pack: Questions = [
+        ("the region pack is sound", _pack, "mend the named lines, then `verbund region check`"),
+        ("sources have their credentials", _credentials, "docs/new-region.md, sources.yml, says where they are put"),
+    ]
     answers = [_versions()]
     for what, look, remedy in home + (_servers() if settings.is_server else folders) + pack:
         try:
@@ -148,6 +151,20 @@ def _pack(settings: Settings) -> str:
 
     pack = load_region(settings)
     return f"{pack.region.name}: {len(pack.suppliers)} suppliers, {len(pack.contracts)} datasets"
+
+
+def _credentials(settings: Settings) -> str:
+    from quality.desk import load_region
+    from storage.settings import credential
+
+    try:
+        sources = load_region(settings).sources
+    except Misconfigured:
+        return "not looked for while the pack has mistakes"
+    wanted = sorted({source.credential for source in sources if source.credential})
+    if missing := [name for name in wanted if credential(name) is None]:
+        raise _Unwell(f"none for {', '.join(missing)} in this process's environment and folder of secrets")
+    return ", ".join(wanted) or "no source needs one"
 
 
 # --- the server profile ---

@@ -385,6 +385,21 @@ def test_the_doctor_finds_a_sound_installation_sound_and_a_broken_pack_broken(ve
     assert [answer["what"] for answer in ill.document if not answer["well"]] == ["the region pack is sound"]
 
 
+def test_the_doctor_names_a_credential_that_nobody_gave(
+    verbund: Verbund, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = Path(shutil.copytree(project_root() / "regions" / "bergisch", tmp_path / "pack"))
+    with (pack / "sources.yml").open("a") as file:
+        file.write(
+            "  - {id: works_remote, supplier: statistik-amt, dataset: municipality_register, kind: s3, "
+            "endpoint: 'https://s3.example.org', address: 's3://exports', credential: works-export}\n"
+        )
+    (ill,) = [answer for answer in verbund("doctor", "--json", region=pack).document if not answer["well"]]
+    assert "works-export" in ill["found"] and "docs/new-region.md" in ill["remedy"]
+    monkeypatch.setenv("VERBUND_CREDENTIAL_WORKS_EXPORT", "given")
+    assert all(answer["well"] for answer in verbund("doctor", "--json", region=pack).document)
+
+
 def test_a_home_that_cannot_be_used_ends_with_3(files: Path, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "ledger.sqlite").write_bytes(
