@@ -2,8 +2,9 @@
 
 A process of its own with low priority, so that a slow or stopped Dagster delays no receipt. At most 25 deliveries are
 told in one run, a slot once: what is reported without a run fails for the second check of a partition. There is one
-reporter per home, held by a lock. Each step may be repeated after a kill: a run's lines are in the event log whole or
-not at all, and a finished run names the outbox lines it told.
+reporter per home, held by a lock. Each step may be repeated after a kill: a finished run names the outbox lines it told.
+Embedded, a run's lines are in the event log whole or not at all; in PostgreSQL Dagster commits each by itself, so what an
+unfinished run told is told again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import dagster as dg
 from dagster._core.events import AssetObservationData, DagsterEvent, StepMaterializationData
 
 from orchestration import slots
-from orchestration.event_log import one_transaction
+from orchestration.event_log import can_hold_together, one_transaction
 from orchestration.instance import end_dead_runs, open_instance
 from orchestration.marks import mark_refused
 from orchestration.report import Report, judged_key, report_of
@@ -206,7 +207,9 @@ class Reporter:
                 return
 
     def _told(self, run_id: str, numbers: Sequence[int]) -> bool:
-        """Whether the lines of an unfinished run are in the event log: then all of them are."""
+        """Whether the lines of an unfinished run are in the event log, all of them."""
+        if not can_hold_together(self.instance.event_log_storage):
+            return False
         for entry in self.desk.ledger.unreported(1000):
             if entry.id in numbers and entry.kind == "judged":
                 wanted = dg.AssetRecordsFilter(

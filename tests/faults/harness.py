@@ -15,6 +15,8 @@ import random
 import signal
 import socket
 import ssl
+import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ from typing import Any
 
 import psycopg
 
+from orchestration.instance import open_instance
+from orchestration.report import judged_key
 from quality.desk import INBOX, Desk
 from quality.judging import work_queue
 from storage import database, lake, stores
@@ -35,13 +39,15 @@ from storage.settings import Settings
 from tests.faults.warm import Process, Warm
 from tests.server.support.servers import Haproxy, Minio, Postgres, minio_behind_haproxy
 from tests.support.bench import GOOD, PLAIN, SOLINGEN, THIRD, WORKS, written
+from tests.support.orchestrated import grid
 
-WASTE = GOOD["waste_balance"][1]
-ROLES = ("intake", "judge-0", "judge-1")
+DATASET = "waste_balance"
+WASTE = GOOD[DATASET][1]
+ROLES = ("intake", "judge-0", "judge-1", "reporter")
 #: Points of the code at which a process may be killed (`storage.crash`).
 POINTS = (
     "vault.kept", "ledger.arrived", "ledger.received", "intake.taken", "judge.begun", "judge.judged", "lake.before",
-    "lake.committed", "ledger.recorded", "receipt.written",
+    "lake.committed", "ledger.recorded", "receipt.written", "report.begun", "report.told", "report.run_done", "report.ticked",
 )  # fmt: skip
 #: After a fault is over, everything must be settled within so many seconds.
 PATIENCE = 120.0
@@ -266,6 +272,7 @@ class Campaign:
             wanted = "eingang" if view.duplicate_of else "quittung"
             if f"{view.supplier}/{view.delivery_id}.{wanted}.json" not in receipts:
                 raise Broken(f"{view.delivery_id} has no receipt")
+        self._dagster_knows(deliveries)
         if strangers:
             raise Broken(f"the vault holds what belongs to no delivery: {sorted(strangers)[:3]}")
         return {
@@ -276,6 +283,29 @@ class Campaign:
             "rows accepted": len(rows[0]),
             "orphans in the lake": self._orphans(),
         }
+
+    def _dagster_knows(self, deliveries: list[Any]) -> None:
+        """Every verdict is told in the end, and the grid shows every slot as the ledger has it."""
+        until = time.monotonic() + PATIENCE
+        while waiting := self._ledger.unreported(1):
+            if time.monotonic() > until:
+                raise Broken(f"Dagster was not told within {PATIENCE:g} s: {waiting}")
+            self.to.revive()
+            time.sleep(0.2)
+        newest = {v.slot: v for v in sorted(deliveries, key=lambda v: v.attempt) if v.verdict_state}
+        with open_instance(self.to.settings) as instance:
+            for supplier in (WORKS, THIRD):
+                shown = grid(instance, judged_key(DATASET), supplier, DATASET)
+                wanted = {
+                    slot.period: "red" if view.verdict_state == "rejected" else "green"
+                    for slot, view in newest.items()
+                    if slot.supplier == supplier
+                }
+                if shown != wanted:
+                    raise Broken(f"the grid of {supplier} shows {shown}, the ledger has {wanted}")
+            unfinished = [run.run_id for run in instance.get_runs() if not run.is_finished]
+            if unfinished:
+                raise Broken(f"runs that never end: {unfinished}")
 
     def _undisturbed(self, deliveries: list[Any], folder: Path) -> tuple[dict[str, Any], Any]:
         settings = Settings(home=folder / "calm", region=str(PLAIN), profile="local")
@@ -340,12 +370,16 @@ def _all_killed(campaign: Campaign) -> Iterator[None]:
 @contextlib.contextmanager
 def _killed_at_a_point(campaign: Campaign) -> Iterator[None]:
     point = campaign.chance.choice(POINTS)
-    role = "intake" if POINTS.index(point) < 4 else campaign.chance.choice(("judge-0", "judge-1"))
+    role = campaign.chance.choice(("judge-0", "judge-1"))
+    if POINTS.index(point) < 4:
+        role = "intake"
+    elif point.startswith("report."):
+        role = "reporter"
     campaign.to.running[role].kill(signal.SIGTERM)
     campaign.to.start(role, VERBUND_CRASH_AT=f"{point}:{campaign.chance.randint(1, 2)}")
     yield
-    # it may not have come by there
-    time.sleep(0.5)
+    # it may not have come by there; a reporter gathers for a second first
+    time.sleep(2.0 if role == "reporter" else 0.5)
     campaign.to.running[role].kill()
 
 
@@ -457,6 +491,22 @@ def _changed(role: str, **environment: str) -> Fault:
 
 
 @contextlib.contextmanager
+def _disk_full(campaign: Campaign) -> Iterator[None]:
+    """A judge on a machine of its own, whose disk is a small tmpfs. Where none may be mounted, its files are cut short."""
+    with tempfile.TemporaryDirectory(prefix="verbund-small-disk-") as folder:
+        size = campaign.chance.choice((16, 64, 128, 256, 512))
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder]
+        is_mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        told = {"VERBUND_HOME": folder} if is_mounted else {"FAULTS_FILE_BYTES": "300"}
+        try:
+            with _changed("judge-1", **told)(campaign):
+                yield
+        finally:
+            if is_mounted:
+                subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextlib.contextmanager
 def _connections_cut(campaign: Campaign) -> Iterator[None]:
     yield
     with psycopg.connect(database.conninfo(campaign.to.settings), autocommit=True) as connection:
@@ -469,6 +519,7 @@ FAULTS: dict[str, Fault] = {
     "judge-0 killed": _killed("judge-0"),
     "judge-1 killed": _killed("judge-1"),
     "intake killed": _killed("intake"),
+    "reporter killed": _killed("reporter"),
     "all killed": _all_killed,
     "killed at a named point": _killed_at_a_point,
     "store killed": _server_killed("minio"),
@@ -484,7 +535,8 @@ FAULTS: dict[str, Fault] = {
     "events lost": _events_lost,
     "event that is none": _event_that_is_none,
     "lease lost": _lease_lost,
-    "disk of a judge full": _changed("judge-1", FAULTS_FILE_BYTES="300"),
+    "disk of a judge full": _disk_full,
+    "files of a judge cut short": _changed("judge-1", FAULTS_FILE_BYTES="300"),
     "clock of a judge a day ahead": _changed("judge-0", FAULTS_CLOCK_JUMP="86400"),
     "clock of a judge a day behind": _changed("judge-0", FAULTS_CLOCK_JUMP="-86400"),
 }

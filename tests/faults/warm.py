@@ -54,7 +54,7 @@ class Warm:
         )  # fmt: skip
 
     def start(self, role: str, settings: Mapping[str, str], **environment: str) -> Process:
-        """Fork a process of the platform: `judge-0`, `judge-1`, `intake`."""
+        """Fork a process of the platform: `judge-0`, `judge-1`, `intake`, `reporter`."""
         assert self._process.stdin and self._process.stdout
         asked = {"role": role, "settings": dict(settings), "environment": environment}
         self._process.stdin.write(json.dumps(asked) + "\n")
@@ -84,11 +84,14 @@ def _be(role: str, environment: Mapping[str, str]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    from orchestration import reporter
     from quality import intake, judging
     from storage.settings import Settings
 
     if role == "intake":
         intake.run(Settings(), stop=stop)
+    elif role == "reporter":
+        reporter.run(Settings(), stop)
     else:
         judging.run(Settings(), shard=(int(role.rpartition("-")[2]), 2), stop=stop)
 

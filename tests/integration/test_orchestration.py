@@ -9,22 +9,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.partition_status_cache import get_and_update_asset_status_cache_value
 
 from orchestration.defs.maintenance.retention import forget_old_runs
 from orchestration.event_log import can_hold_together
 from orchestration.instance import end_dead_runs, open_instance
 from orchestration.report import SUPPLY_KEY, accepted_key, judged_key
 from orchestration.reporter import deliveries_judged, opened, report_all, tell_again
-from orchestration.slots import partition_of, slots_of
+from orchestration.slots import partition_of
 from quality.desk import Desk
 from storage.paths import Slot
 from storage.settings import Settings, project_root
-from tests.support.orchestrated import DATASET, SUPPLIER, bad_file, send, settings_of, waste_file
+from tests.support.orchestrated import DATASET, SUPPLIER, bad_file, grid, send, settings_of, waste_file
 
 JUDGED, ACCEPTED = judged_key(DATASET), accepted_key(DATASET)
 
@@ -64,23 +62,6 @@ def definitions(delivered: Path) -> Iterator[dg.Definitions]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def grid(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, str]:
-    """Period → green or red, as the page of an asset paints it, for the supplier of these tests."""
-    slots = slots_of(DATASET)
-    cache = get_and_update_asset_status_cache_value(instance, key, slots)
-    if cache is None:
-        return {}
-    with_store: dict[str, Any] = {}
-    for colour, subset in (
-        ("green", cache.serialized_materialized_partition_subset),
-        ("red", cache.serialized_failed_partition_subset),
-    ):
-        for period in instance.get_dynamic_partitions(f"{DATASET}_periods"):
-            if subset and f'"{partition_of(Slot(SUPPLIER, DATASET, period))}"' in subset:
-                with_store[period] = colour
-    return with_store
 
 
 def told(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[str]:

@@ -380,7 +380,7 @@ class Seaweed(Server):
         return [
             _found("weed", str(Path(sys.executable).parent)), "server", f"-dir={self.folder / 'data'}", f"-ip={HOST}",
             f"-ip.bind={HOST}", "-master.volumeSizeLimitMB=64", "-volume.max=5000", "-master.telemetry=false", *ports,
-            "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={self._s3_grpc}", "-s3.port.iceberg=0", "-s3.autoCreateBucket=false",
+            "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={self._s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false",
             f"-s3.config={config}",
         ]  # fmt: skip
 
