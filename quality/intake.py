@@ -121,6 +121,8 @@ class _Work:
             if supplier not in self._busy:
                 self._busy[supplier] = self._pool.submit(self._sweep_one, supplier)
         self._desk.note_receipts()
+        if ended := arrivals.end_long_reads(self._desk.settings):
+            log.warning("%s transactions of readers took longer than %s and were ended", ended, arrivals.LONGEST_READ)
 
     def _collect(self) -> None:
         for supplier, future in list(self._busy.items()):

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -23,6 +23,8 @@ from storage.settings import Settings
 
 #: Channel on which a new arrival is told.
 ARRIVALS = "verbund_arrivals"
+#: So long may a reader's transaction take; by itself a statement of theirs ends after a minute.
+LONGEST_READ = timedelta(minutes=10)
 #: Channel on which something new in the queue of judges is told.
 QUEUE = QUEUE_BELL
 
@@ -92,6 +94,19 @@ class Arrivals:
             # the next call connects anew
             self.close()
             raise
+
+
+def end_long_reads(settings: Settings, longest: timedelta = LONGEST_READ) -> int:
+    """End transactions of BI readers that are older than that, whatever limits they lifted; returns how many were.
+
+    Does nothing where `infra/postgres/roles.sql` was not run.
+    """
+    with psycopg.connect(database.conninfo(settings), autocommit=True) as connection:
+        there = connection.execute("select to_regprocedure('intake.end_long_reads(interval)') is not null").fetchone()
+        if there != (True,):
+            return 0
+        row = connection.execute("select intake.end_long_reads(%s)", (longest,)).fetchone()
+        return int(row[0]) if row else 0
 
 
 def ring(settings: Settings, channel: str = QUEUE) -> None:

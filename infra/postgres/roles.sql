@@ -48,5 +48,22 @@ begin
     execute format('alter database %I set idle_in_transaction_session_timeout = ''10min''', here);
     execute format('alter role %I in database %I set statement_timeout = 0', platform, here);
     execute format('alter role %I in database %I set idle_in_transaction_session_timeout = 0', platform, here);
+
+    -- and those a reader lifts for itself hold nevertheless: the intake looks for them at every sweep. Chosen first and ended
+    -- then, because in one condition the ending could come before the choosing.
+    create or replace function intake.end_long_reads(longest interval) returns bigint
+    language sql security definer set search_path = pg_catalog as $body$
+        with long as materialized (
+            select a.pid from pg_stat_activity as a
+            where a.datname = current_database() and a.xact_start < now() - longest and a.pid <> pg_backend_pid()
+                and exists (
+                    select from pg_auth_members as m join pg_roles as g on g.oid = m.roleid
+                    where m.member = a.usesysid and g.rolname in ('verbund_bi_open', 'verbund_bi_region')
+                )
+        )
+        select count(*) filter (where pg_terminate_backend(pid)) from long
+    $body$;
+    revoke all on function intake.end_long_reads from public;
+    execute format('grant execute on function intake.end_long_reads to %I', platform);
 end
 $$;

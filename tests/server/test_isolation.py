@@ -5,6 +5,7 @@ The tables say it; `own` and `other` are what happens with one's own place and w
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
@@ -31,6 +32,7 @@ from minio.versioningconfig import VersioningConfig
 from quality.release import release
 from storage import stores
 from storage.accounts import Accounts, NoAccount, WrongName
+from storage.arrivals import end_long_reads
 from storage.ledger.ledger import Ledger
 from storage.objects.s3 import PART, S3Access
 from tests.server.support.installation import Installation
@@ -593,6 +595,30 @@ def test_a_reader_that_asks_too_much_is_ended_and_the_platform_is_not(
         assert setting(database[reader], "default_transaction_read_only") == "on"
         assert setting(database[reader], "temp_file_limit") == "4GB"
     assert setting(platform(installed), "statement_timeout") == "0"
+
+
+def test_a_reader_that_lifts_its_limits_is_ended_all_the_same_and_nobody_else(
+    installed: Installation, database: dict[str, str]
+) -> None:
+    with contextlib.ExitStack() as stack:
+        readers = [stack.enter_context(psycopg.connect(database[reader])) for reader in READERS]
+        ours = stack.enter_context(psycopg.connect(platform(installed)))
+        for connection in (*readers, ours):
+            connection.execute("set statement_timeout = 0")
+            connection.execute("set idle_in_transaction_session_timeout = 0")
+            connection.execute("select 1")
+        assert end_long_reads(installed.settings(), timedelta(hours=1)) == 0
+        assert end_long_reads(installed.settings(), timedelta(0)) == len(readers)
+        for connection in readers:
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute("select 1")
+        ours.execute("select 1")
+        # a reader ends nobody
+        with (
+            psycopg.connect(database[next(iter(READERS))]) as reader,
+            pytest.raises(psycopg.errors.InsufficientPrivilege),
+        ):
+            reader.execute("select intake.end_long_reads('0')")
 
 
 # --- the same release as files ---
