@@ -47,6 +47,7 @@ _PROOFS = (
 )
 _LATEST = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _GONE = (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory)
+_LOST = (asyncssh.SFTPConnectionLost, asyncssh.SFTPNoConnection)
 _Answer = TypeVar("_Answer")
 
 
@@ -197,6 +198,11 @@ class SftpFolder:
             raise StoreUnfit(expected=f"a folder {self._folder}", found="none") from None
         except asyncssh.SFTPPermissionDenied as error:
             raise StoreRefused(self.address, what, "permission denied") from error
+        except asyncssh.SFTPError as error:
+            # a file somebody holds open, a folder that was listed as if it were one: the others can be read
+            if key is not None and not isinstance(error, _LOST):
+                raise StoreRefused(self.address, what, _short(error)) from error
+            raise StoreDown(self.address, f"asked {what} it said: {_short(error)}") from error
         except (asyncssh.Error, OSError, EOFError) as error:
             raise StoreDown(self.address, f"asked {what} it said: {_short(error)}") from error
 

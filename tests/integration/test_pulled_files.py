@@ -246,7 +246,14 @@ def test_links_are_not_followed(desk: Desk, place: tuple[Path, Source], tmp_path
     assert pull(desk, source.model_copy(update={"pattern": "**/*.csv"})) == []
 
 
-def test_what_may_not_be_read_is_named_and_does_not_stop_the_others(desk: Desk, server: SftpServer) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(asyncssh.SFTPPermissionDenied("not for you"), "permission denied"), (asyncssh.SFTPFailure("in use"), "in use")],
+    ids=["forbidden", "in use"],
+)
+def test_what_cannot_be_read_is_named_and_does_not_stop_the_others(
+    desk: Desk, server: SftpServer, error: Exception, said: str
+) -> None:
     put(server.folder / "out", "abfallbilanz_2022.csv", waste_file("2022"))
     put(server.folder / "out", "abfallbilanz_2023.csv", waste_file("2023"))
     asked = []
@@ -254,10 +261,10 @@ def test_what_may_not_be_read_is_named_and_does_not_stop_the_others(desk: Desk, 
     def forbidden() -> None:
         asked.append(1)
         if len(asked) == 1:
-            raise asyncssh.SFTPPermissionDenied("not for you")
+            raise error
 
     server.before_read = forbidden
-    with pytest.raises(SourceFailed, match=r"permission denied for 'abfallbilanz_2022\.csv'") as failed:
+    with pytest.raises(SourceFailed, match=rf"{said} for 'abfallbilanz_2022\.csv'") as failed:
         pull(desk, sftp_source(server))
     assert [d.period for d in failed.value.caught] == ["2023"]
 
