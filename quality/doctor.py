@@ -227,6 +227,8 @@ def _adds_only(settings: Settings) -> str:
 
 
 def _notifications(settings: Settings) -> str:
+    if settings.s3_kind == "iam":
+        return f"this store tells none (VERBUND_S3_KIND=iam); the sweep finds them within {settings.sweep_seconds:g} s"
     from storage import stores
     from storage.objects.s3 import told_arrivals
 

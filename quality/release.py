@@ -327,7 +327,7 @@ def readable_files(settings: Settings) -> dict[str, list[str]]:
     The DuckDB file holds all tables, so it is in no list.
     """
     from quality.serving import ROLES
-    from storage.accounts import READERS
+    from storage.logins import READERS
 
     contracts = load_contracts(project_root() / "quality" / "contracts", settings.region_dir / "contracts")
     tables = [table for table in _models() if not table.startswith(_INTERNAL)]

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
     """Database of the server profile, as SQLAlchemy writes it: `postgresql+psycopg://user:password@host/verbund`."""
     s3_endpoint: str | None = Field(default=None, pattern=r"^https?://[^/@]+/?$")
     """Address of the object store of the server profile."""
+    s3_kind: Literal["minio", "iam"] = "minio"
+    """How the store's users are made, and whether it tells arrivals: `minio`, by MinIO's administration, and it does; `iam`,
+    by AWS's IAM API (SeaweedFS), and it does not, so the sweep finds them."""
     s3_access_key: str | None = None
     s3_secret_key: SecretStr | None = None
     s3_region: str = "us-east-1"
@@ -57,7 +60,7 @@ class Settings(BaseSettings):
     admin_database_url: SecretStr | None = None
     """For `verbund server` alone, as the others that begin so: a role that may make roles. Default: `database_url`."""
     admin_s3_endpoint: str | None = Field(default=None, pattern=r"^https?://[^/@]+/?$")
-    """MinIO's administration, which its front shows to nobody else. Default: `s3_endpoint`."""
+    """The store's administration, which its front shows to nobody else. Default: `s3_endpoint`."""
     admin_s3_access_key: str | None = None
     """A user of the store who may make users and buckets. Default: `s3_access_key`."""
     admin_s3_secret_key: SecretStr | None = None

@@ -77,6 +77,7 @@ def _exit_code(error: Exception) -> int | None:
         "TooManyBytes",
         "WrongSettings",
         "NoAccount",
+        "NoLogin",
         "NoAdministration",
         "WrongName",
         "NoBackup",

@@ -71,24 +71,31 @@ def key(
     Example: `verbund server key stadtwerke-x --to stadtwerke-x.env`
     """
     from storage import stores
-    from storage.accounts import Accounts
+    from storage.accounts import accounts_of
+    from storage.accounts.base import End
 
     settings = _server(home, region, as_json)
     bucket = stores.buckets(settings)[0]
     with _secret_file(to, as_json) as file:
-        made = Accounts(settings).new_key(supplier, overlap=timedelta(days=overlap), again=again)
+        made = accounts_of(settings).new_key(supplier, overlap=timedelta(days=overlap), again=again)
         told = {
             "supplier": supplier,
             "inbox": f"s3://{bucket}/inbox/{supplier}/",
             "receipts": f"s3://{bucket}/receipts/{supplier}/",
-            "earlier_keys": {name: end.isoformat() if end else "ended" for name, end in made.ends.items()},
+            "earlier_keys": {
+                name: str(end) if isinstance(end, End) else end.isoformat() for name, end in made.ends.items()
+            },
         }
+        if staying := [name for name, end in made.ends.items() if end is End.NOT_BY_ITSELF]:
+            # this store knows no end of a key
+            told["to_end_it"] = f"verbund server revoke {supplier} --key {staying[0]}"
         _hand_over(_store(settings, made.access_key, made.secret_key), told, file, as_json)
 
 
 @command()
 def revoke(
     supplier: Annotated[str, typer.Argument(help="Whose access.")],
+    only: Annotated[str | None, typer.Option("--key", help="End this one key; the others go on.")] = None,
     home: Home = None,
     region: Region = None,
     as_json: Json = False,
@@ -97,11 +104,18 @@ def revoke(
 
     Example: `verbund server revoke stadtwerke-x`
     """
-    from storage.accounts import Accounts
+    from storage.accounts import accounts_of
 
-    keys = Accounts(_server(home, region, as_json)).revoke(supplier)
+    accounts = accounts_of(_server(home, region, as_json))
+    if only is not None:
+        accounts.end_key(supplier, only)
+        keys = 1
+    else:
+        keys = accounts.revoke(supplier)
     if as_json:
         say_json({"supplier": supplier, "keys_ended": keys})
+    elif only is not None:
+        out.print(f"{supplier}: the key {only} is ended, its others go on.", markup=False)
     else:
         out.print(f"{supplier}: no access any more, {keys} keys ended. What was delivered stays.", markup=False)
 
@@ -124,10 +138,12 @@ def reader(
     """
     from quality.release import readable_files
     from storage import database, stores
-    from storage.accounts import Accounts, NoAdministration, make_reader, remove_reader
+    from storage.accounts import accounts_of
+    from storage.accounts.base import NoAdministration
+    from storage.logins import make_reader, remove_reader
 
     settings = _server(home, region, as_json)
-    accounts = Accounts(settings)
+    accounts = accounts_of(settings)
     if remove:
         with suppress(NoAdministration):
             accounts.remove_reader(name)
@@ -147,11 +163,10 @@ def reader(
         secret: dict[str, str | None] = {**database.server(settings), **of}
         told = {"reader": name, "level": level}
         try:
-            accounts.write_reader_policies(readable_files(settings))
-            secret |= _store(settings, *accounts.make_reader(name, wanted))
+            secret |= _store(settings, *accounts.make_reader(name, wanted, readable_files(settings)))
             told["files"] = f"s3://{stores.buckets(settings)[3]}/"
         except NoAdministration as error:
-            # the store may be another one than MinIO; who reads the database needs no files
+            # the store may have no administration; who reads the database needs no files
             told["no_files"] = str(error)
         _hand_over(secret, told, file, as_json)
 

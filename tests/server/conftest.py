@@ -57,6 +57,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation
 
 
 @pytest.fixture(scope="session")
+def installed_on_seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The same on SeaweedFS behind the same front."""
+    pack = Path(__file__).parents[1] / "packs" / "plain"
+    with installation(tmp_path_factory.mktemp("on_seaweed") / "home", pack, "seaweed") as made:
+        said = made.verbund("server", "init", "--json", admin=True)
+        assert said.code == 0, said.out + said.err
+        yield made
+
+
+@pytest.fixture(scope="session")
 def minio_access(minio: Minio, front: Haproxy) -> S3Access:
     return S3Access(front.url, minio.root_user, minio.root_password, ca_file=front.ca_file)
 

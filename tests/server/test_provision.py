@@ -13,7 +13,8 @@ import pytest
 from minio.error import S3Error
 
 from storage import stores
-from storage.accounts import Accounts
+from storage.accounts import accounts_of
+from storage.accounts.minio import MinioAccounts
 from storage.objects.s3 import S3Access, locked_days
 from tests.server.support.installation import Installation
 from tests.server.support.servers import Seaweed, wait_for
@@ -45,7 +46,7 @@ def test_setting_up_again_changes_nothing(installed: Installation) -> None:
 def test_what_was_put_before_stays_through_another_set_up(installed: Installation) -> None:
     client = stores.access(installed.settings()).client()
     version = client.put_object("verbund", "inbox/plain-works/kept.csv", io.BytesIO(b"x"), 1).version_id
-    key = Accounts(installed.settings(admin=True)).new_key("plain-works", overlap=timedelta(1))
+    key = accounts_of(installed.settings(admin=True)).new_key("plain-works", overlap=timedelta(1))
     steps(installed)
     assert client.stat_object("verbund", "inbox/plain-works/kept.csv").version_id == version
     access = S3Access(installed.front.url, key.access_key, key.secret_key, ca_file=installed.front.ca_file)
@@ -90,7 +91,7 @@ def test_the_doctor_names_what_is_missing_and_setting_up_again_mends_it(mended: 
     with psycopg.connect(mended.postgres.url("verbund"), autocommit=True) as admin:
         admin.execute("drop schema bi cascade")
         admin.execute("revoke all on intake.minio_event from minio_notify")
-    accounts = Accounts(mended.settings(admin=True))
+    accounts = MinioAccounts(mended.settings(admin=True))
     accounts._admin.policy_set("consoleAdmin", user="verbund-platform")
     wrong = ill(mended)
     assert set(wrong) == {
@@ -142,7 +143,7 @@ def test_a_platform_with_the_operators_key_is_told_so(installed: Installation) -
 
 
 def test_an_account_of_who_left_the_pack_is_told_and_stays_revoked(installed: Installation) -> None:
-    Accounts(installed.settings(admin=True)).make(["gone-works"])
+    accounts_of(installed.settings(admin=True)).make(["gone-works"])
     well, told = steps(installed)["a user of the store for each supplier"]
     assert not well and "verbund server revoke gone-works" in told
     assert installed.verbund("server", "revoke", "gone-works", admin=True).code == 0

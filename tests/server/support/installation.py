@@ -9,13 +9,13 @@ import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from typer.testing import CliRunner
 
 from storage.settings import Settings
-from tests.server.support.servers import HOST, Haproxy, Minio, Postgres
+from tests.server.support.servers import HOST, Haproxy, Minio, Postgres, Seaweed
 from verbund.cli import app
 
 ROOT = Path(__file__).parents[3]
@@ -40,7 +40,7 @@ class Installation:
     """Servers and how the platform and its operator reach them."""
 
     postgres: Postgres
-    minio: Minio
+    store: Minio | Seaweed
     front: Haproxy
     home: Path
     region: Path
@@ -48,6 +48,11 @@ class Installation:
     # with what breaks quoting, so that a place that forgets it fails
     database_password: str = field(default_factory=lambda: f"a'b{secrets.token_hex(16)}@c:d%/\\ e")
     s3_secret: str = field(default_factory=lambda: f"a'b+{secrets.token_hex(12)}/=")
+
+    @property
+    def minio(self) -> Minio:
+        assert isinstance(self.store, Minio)
+        return self.store
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -59,7 +64,9 @@ class Installation:
             "VERBUND_DATABASE_URL": self.database_url.replace("postgresql:", "postgresql+psycopg:"),
             "VERBUND_S3_ENDPOINT": self.front.url,
             "VERBUND_S3_CA_FILE": str(self.front.ca_file),
-            "VERBUND_S3_ACCESS_KEY": "verbund-platform",
+            "VERBUND_S3_KIND": "minio" if isinstance(self.store, Minio) else "iam",
+            # SeaweedFS takes letters and digits only, 16 at least
+            "VERBUND_S3_ACCESS_KEY": "verbund-platform" if isinstance(self.store, Minio) else "verbundplatformkey",
             "VERBUND_S3_SECRET_KEY": self.s3_secret,
             "VERBUND_VAULT_LOCK_DAYS": "1",
         }
@@ -72,11 +79,15 @@ class Installation:
     @property
     def admin(self) -> Mapping[str, str]:
         """What the operator adds to it."""
+        store = self.store
+        by = (
+            (store.root_user, store.root_password) if isinstance(store, Minio) else (store.access_key, store.secret_key)
+        )
         return {
             "VERBUND_ADMIN_DATABASE_URL": self.postgres.url().replace("postgresql:", "postgresql+psycopg:"),
             "VERBUND_ADMIN_S3_ENDPOINT": f"http://{self.front.operator_address}",
-            "VERBUND_ADMIN_S3_ACCESS_KEY": self.minio.root_user,
-            "VERBUND_ADMIN_S3_SECRET_KEY": self.minio.root_password,
+            "VERBUND_ADMIN_S3_ACCESS_KEY": by[0],
+            "VERBUND_ADMIN_S3_SECRET_KEY": by[1],
             "VERBUND_ADMIN_EVENTS_PASSWORD": self.events_password,
         }
 
@@ -96,7 +107,7 @@ class Installation:
 
 
 @contextlib.contextmanager
-def installation(home: Path, region: Path) -> Iterator[Installation]:
+def installation(home: Path, region: Path, store: Literal["minio", "seaweed"] = "minio") -> Iterator[Installation]:
     """Start the servers; nothing is set up in them. MinIO starts before there is anything to tell its events to."""
     events_password = secrets.token_hex(16)
     with contextlib.ExitStack() as stack:
@@ -105,6 +116,6 @@ def installation(home: Path, region: Path) -> Iterator[Installation]:
             f"host={HOST} port={postgres.port} user=minio_notify password={events_password} dbname=verbund sslmode=disable "
             "connect_timeout=3 search_path=intake"
         )
-        minio = stack.enter_context(Minio(events_dsn=events))
-        front = stack.enter_context(Haproxy(minio))
-        yield Installation(postgres, minio, front, home, region, events_password)
+        objects = stack.enter_context(Minio(events_dsn=events) if store == "minio" else Seaweed())
+        front = stack.enter_context(Haproxy(objects))
+        yield Installation(postgres, objects, front, home, region, events_password)

@@ -315,9 +315,9 @@ class Haproxy(Server):
 
     name = "haproxy"
 
-    def __init__(self, minio: Minio, folder: Path | None = None) -> None:
+    def __init__(self, store: Minio | Seaweed, folder: Path | None = None) -> None:
         super().__init__(folder)
-        self._minio = minio
+        self._store = store
         self.operator_port = free_port()
         self.ca_file = self.folder / "ca.pem"
         self._certificate = self.folder / "haproxy.pem"
@@ -331,12 +331,12 @@ class Haproxy(Server):
             "VERBUND_S3_BIND": self.address,
             "VERBUND_S3_CERTIFICATE": str(self._certificate),
             "VERBUND_OPERATOR_BIND": f"{HOST}:{self.operator_port}",
-            "VERBUND_MINIO": self._minio.address,
+            "VERBUND_MINIO": self._store.address,
             "VERBUND_S3_PER_CLIENT": "200",
         }
 
     def answers(self) -> bool:
-        return _status(f"{self.url}/minio/health/live", self.ca_file) in (200, 503)
+        return _status(f"{self.url}/minio/health/live", self.ca_file) in (200, 403, 503)
 
     @property
     def url(self) -> str:
@@ -353,7 +353,10 @@ class Haproxy(Server):
 
 
 class Seaweed(Server):
-    """SeaweedFS with one identity that may do everything: the second store, which knows nothing of MinIO."""
+    """SeaweedFS with one identity that may do everything: the second store, which knows nothing of MinIO.
+
+    It makes users by AWS's IAM API.
+    """
 
     name = "seaweedfs"
 
@@ -365,7 +368,8 @@ class Seaweed(Server):
 
     def command(self) -> list[str]:
         identity = {
-            "name": "verbund",
+            # not as its key, so that a mix-up shows
+            "name": "operator",
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
@@ -381,7 +385,7 @@ class Seaweed(Server):
             _found("weed", str(Path(sys.executable).parent)), "server", f"-dir={self.folder / 'data'}", f"-ip={HOST}",
             f"-ip.bind={HOST}", "-master.volumeSizeLimitMB=64", "-volume.max=5000", "-master.telemetry=false", *ports,
             "-s3", f"-s3.port={self.port}", f"-s3.port.grpc={self._s3_grpc}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false",
-            f"-s3.config={config}",
+            f"-s3.config={config}", "-s3.iam.readOnly=false",
         ]  # fmt: skip
 
     def close(self) -> None:
