@@ -100,7 +100,7 @@ def revoke(
     region: Region = None,
     as_json: Json = False,
 ) -> None:
-    """End a supplier's access to the object store at once: its user, all keys, and sessions made with them.
+    """End a supplier's access to the object store at once: its user, all keys, and sessions made with them; or one key.
 
     Example: `verbund server revoke stadtwerke-x`
     """

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import urllib3
+from botocore.exceptions import ClientError
 from minio import Minio
 from minio.error import S3Error
 
@@ -65,7 +66,18 @@ def key_of(installed: Installation, supplier: str) -> S3Access:
 
 
 @pytest.fixture(scope="module")
-def hands(installed: Installation) -> dict[str, Hands]:
+def left_before(installed: Installation) -> Hands:
+    """A supplier that was revoked before the store was killed, with the key it had."""
+    accounts = accounts_of(installed.settings(admin=True))
+    accounts.make([*SUPPLIERS, "left-before"])
+    me = Hands("left-before", key_of(installed, "left-before"))
+    assert outcome(lambda: put(fresh("inbox/left-before"))(me)) == DONE
+    accounts.revoke("left-before")
+    return me
+
+
+@pytest.fixture(scope="module")
+def hands(installed: Installation, left_before: Hands) -> dict[str, Hands]:
     """Every supplier with a key, a file in its inbox and a receipt, in a store that was killed and started since."""
     platform = stores.access(installed.settings()).client()
     for supplier in SUPPLIERS:
@@ -182,6 +194,14 @@ def test_a_supplier_makes_itself_keys_past_the_front_alone_and_revoking_ends_the
     # it is one of the keys that a new key with no overlap ends, and that revoking does
     assert made["AccessKeyId"] in accounts.new_key("self-maker", overlap=timedelta(0)).ends
     assert outcome(lambda: put(fresh("inbox/self-maker"))(own)) == REFUSED
+    later = direct(installed, Hands("self-maker", key_of(installed, "self-maker"))).iam.create_access_key()["AccessKey"]
+    own = Hands("self-maker", access(installed, later["AccessKeyId"], later["SecretAccessKey"]))
+    assert outcome(lambda: put(fresh("inbox/self-maker"))(own)) == DONE
+    # the one it was given, the one before, and the one it made itself
+    assert accounts.revoke("self-maker") == 3
+    assert outcome(lambda: put(fresh("inbox/self-maker"))(own)) == REFUSED
+    with pytest.raises(ClientError):
+        direct(installed, own).iam.create_access_key()
 
 
 @pytest.mark.parametrize("name", ["x.csv.versions/v_1", "x.csv.versions/more/x.csv", ".uploads/x.csv", "a/.versions/x"])
@@ -297,16 +317,20 @@ def test_a_revoked_supplier_has_nothing_left_until_somebody_says_again(
     with pytest.raises(NoAccount, match="revoked"):
         accounts.new_key("leaving-one", overlap=timedelta(0))
     assert accounts._policies("leaving-one") == ["verbund-revoked"]
-    assert accounts.strangers(SUPPLIERS) == [] or "leaving-one" not in accounts.strangers(SUPPLIERS)
-    # and not after the store was killed
-    installed.store.kill()
-    installed.store.start()
-    assert works(client) == REFUSED
+    assert "leaving-one" not in accounts.strangers(SUPPLIERS)
     back = accounts.new_key("leaving-one", overlap=timedelta(0), again=True)
     assert works(access(installed, back.access_key, back.secret_key).client()) == DONE
     assert works(client) == REFUSED
     assert "leaving-one" in accounts.strangers(SUPPLIERS)
     accounts.revoke("leaving-one")
+
+
+def test_a_revoked_supplier_stays_so_when_the_store_was_killed(
+    accounts: IamAccounts, hands: dict[str, Hands], left_before: Hands
+) -> None:
+    assert outcome(lambda: put(fresh("inbox/left-before"))(left_before)) == REFUSED
+    accounts.make([*SUPPLIERS, "left-before"])
+    assert accounts._policies("left-before") == ["verbund-revoked"] and accounts._keys("left-before") == []
 
 
 def test_a_policy_somebody_added_is_taken_away_again(
