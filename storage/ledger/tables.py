@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: Revision of the newest migration. Kept here, too, because importing Alembic to ask costs 0.2 s at every start.
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -223,3 +223,83 @@ sources = sa.Table(
     _time("fetched_at"),
     _name("sha256", nullable=True),
 )
+
+# --- people of the portal ---
+
+#: Who may sign in. `password` is argon2's own text, null until one was chosen.
+people = sa.Table(
+    "people",
+    metadata,
+    _name("person_id", primary_key=True),
+    _name("email"),
+    _name("name"),
+    _name("language"),
+    _name("password", nullable=True),
+    _time("created_at"),
+    _time("disabled_at", nullable=True),
+    sa.UniqueConstraint("email"),
+)
+
+#: What somebody is, and for which supplier; `supplier` is empty where the role is for the whole region.
+roles = sa.Table(
+    "roles",
+    metadata,
+    _name("person_id", sa.ForeignKey("people.person_id"), primary_key=True),
+    _name("role", primary_key=True),
+    _name("supplier", primary_key=True),
+    _time("given_at"),
+    _name("given_by"),
+)
+
+#: Links that let somebody in once. Of the link's secret only the sha256 is kept.
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    _name("token", primary_key=True),
+    _name("email"),
+    _name("name"),
+    _name("role"),
+    _name("supplier"),
+    _name("invited_by"),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("used_at", nullable=True),
+)
+
+#: Who is signed in. Of the cookie only the sha256 is kept; `form` is what every form of the session must send back.
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    _name("token", primary_key=True),
+    _name("person_id", sa.ForeignKey("people.person_id")),
+    _name("form"),
+    _time("created_at"),
+    _time("seen_at"),
+    _time("expires_at"),
+)
+
+#: Tries to sign in, for as long as they count.
+sign_ins = sa.Table(
+    "sign_ins",
+    metadata,
+    _id(),
+    _time("at"),
+    _outside("email"),
+    _outside("address"),
+    _yes_no("succeeded"),
+)
+sa.Index("ix_sign_ins_address_at", sign_ins.c.address, sign_ins.c.at)
+
+#: What was done through the portal: who, when, what, on what, from where. Nobody can change it.
+acts = sa.Table(
+    "acts",
+    metadata,
+    _id(),
+    _time("at"),
+    _outside("who"),
+    _name("act"),
+    _outside("object"),
+    _outside("address"),
+    sa.Column("facts", sa.JSON(), nullable=False),
+)
+sa.Index("ix_acts_at", acts.c.at)
