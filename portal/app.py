@@ -1,0 +1,88 @@
+"""The application: pages, what they are made with, and the headers that keep a page to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException as PlainHTTPException
+
+from portal.pages import deliveries, duties, people, session
+from portal.visit import visit_of
+from quality.desk import Desk
+from storage.people import People
+from storage.settings import Settings
+
+#: What `make setup` fetched by portal/web/package-lock.json.
+WEB = Path(__file__).parent / "web" / "node_modules"
+STATIC = {
+    "kern": WEB / "@kern-ux" / "native" / "dist",
+    "htmx": WEB / "htmx.org" / "dist",
+    "own": Path(__file__).parent / "static",
+}
+#: A page loads nothing from elsewhere, runs nothing that stands in it, and is shown in nobody else's frame.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; font-src 'self'; img-src 'self' data:; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class NotBuilt(FileNotFoundError):
+    """What the pages are made with was not fetched."""
+
+
+def make_app(settings: Settings) -> FastAPI:
+    """The portal of an installation.
+
+    Raises:
+        NotBuilt: `make setup` did not fetch styles and scripts.
+    """
+    if missing := [str(folder) for folder in STATIC.values() if not folder.is_dir()]:
+        raise NotBuilt(f"the portal's styles are missing ({', '.join(missing)}); run `make setup`")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> Any:
+        app.state.desk = Desk(settings, who="portal")
+        app.state.people = People(settings.ledger_url)
+        yield
+        app.state.people.close()
+        app.state.desk.close()
+
+    app = FastAPI(title="Verbund", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    for router in (session.router, duties.router, deliveries.router, people.router):
+        app.include_router(router)
+    for name, folder in STATIC.items():
+        app.mount(f"/static/{name}", StaticFiles(directory=folder), name=name)
+
+    @app.middleware("http")
+    async def guarded(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await answer(request)
+        response.headers.update(HEADERS)
+        if not request.url.path.startswith("/static/"):
+            response.headers["Cache-Control"] = "no-store"
+        if (asked := request.query_params.get("lang")) in ("de", "en"):
+            response.set_cookie("verbund_language", asked, samesite="lax", httponly=True)
+        return response
+
+    @app.exception_handler(PlainHTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        visit = visit_of(request)
+        if error.status_code == 401:
+            return RedirectResponse("/anmelden", status_code=303)
+        return visit.page("refused.html", code=error.status_code, status=error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def unclear(request: Request, error: RequestValidationError) -> Response:
+        return visit_of(request).page("refused.html", code=422, status=422)
+
+    return app

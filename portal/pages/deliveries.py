@@ -1,0 +1,112 @@
+"""Handing in, and what became of it: the same verdict as by folder, store and command line."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, HTTPException, UploadFile
+from fastapi.responses import Response, StreamingResponse
+
+from portal.visit import AVisit, Visit, door
+from quality import judging
+from quality.assign import Assigned, assign
+from quality.desk import Refused
+from quality.receipt import receipt_stem
+from storage import stores
+from storage.ledger.ledger import UnknownDelivery
+from storage.ledger.states import WAITING
+from storage.objects.base import CHUNK, NoSuchObject, TooManyBytes
+from storage.paths import parse_delivery_id
+from storage.periods import EXAMPLES
+
+router = APIRouter()
+ENDINGS = ("json", "html", "xlsx")
+
+
+@door(router, "GET", "/abgeben/{supplier}", "delivery.hand_in")
+def ask(visit: AVisit, supplier: str, dataset: str = "", period: str = "") -> Response:
+    """The form for a file."""
+    return _form(visit, supplier, dataset=dataset, period=period)
+
+
+@door(router, "POST", "/abgeben/{supplier}", "delivery.hand_in")
+def hand_in(
+    visit: AVisit, supplier: str, file: Annotated[UploadFile | None, File()] = None,
+    dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
+) -> Response:  # fmt: skip
+    """Take a file in; it is safe from here on, and judged at once."""
+    chosen = {"dataset": dataset, "period": period.strip()}
+    if file is None or not file.filename:
+        return _form(visit, supplier, code=422, problem="hand_in.no_file", **chosen)
+    name = file.filename.replace("\\", "/").rpartition("/")[2]
+    if not (dataset and period.strip()):
+        # what was chosen goes before what the name says
+        told = assign(visit.desk.pack, supplier, "/".join(part for part in (dataset, period.strip(), name) if part))
+        if not isinstance(told, Assigned):
+            return _form(visit, supplier, code=422, problem=f"hand_in.no_{told.missing}", **chosen)
+        dataset, period = told.dataset, str(told.period)
+    try:
+        delivery = visit.desk.receive(
+            file.file, supplier, dataset, period.strip(), file_name=name, who=visit.person.who, origin="portal"
+        )  # fmt: skip
+    except Refused:
+        return _form(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
+    except TooManyBytes:
+        return _form(visit, supplier, code=413, problem="hand_in.too_large", **chosen)
+    visit.note("delivery.hand_in", delivery.delivery_id, sha256=delivery.sha256)
+    judging.ring(visit.desk.settings)
+    return visit.go(f"/lieferung/{delivery.delivery_id}")
+
+
+@door(router, "GET", "/lieferung/{delivery}", "delivery.see")
+def verdict(visit: AVisit, delivery: str) -> Response:
+    """What happened to a delivery, and what to do now."""
+    try:
+        document = visit.desk.receipt(delivery)
+    except UnknownDelivery:
+        raise HTTPException(404) from None
+    pack, slot = visit.desk.pack, parse_delivery_id(delivery).slot
+    title = pack.contracts[slot.dataset].title if slot.dataset in pack.contracts else {}
+    history = visit.desk.ledger.deliveries(slot.supplier, slot.dataset, slot.period)
+    return visit.page(
+        "verdict.html", receipt=document, waiting=document["state"] in WAITING, title=title,
+        files=[ending for ending in ENDINGS if document["receipt"].get(ending)], history=history,
+    )  # fmt: skip
+
+
+@door(router, "GET", "/lieferung/{delivery}/quittung.{ending}", "delivery.see")
+def receipt(visit: AVisit, delivery: str, ending: str) -> Response:
+    """A file of the receipt, to keep."""
+    if ending not in ENDINGS:
+        raise HTTPException(404)
+    supplier = parse_delivery_id(delivery).supplier
+    answers, name = stores.receipts(visit.desk.settings), f"{receipt_stem(delivery)}.{ending}"
+    try:
+        opened = answers.open(f"{supplier}/{name}")
+    except NoSuchObject:
+        raise HTTPException(404) from None
+
+    def parts() -> Iterator[bytes]:
+        with opened:
+            while part := opened.read(CHUNK):
+                yield part
+
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return StreamingResponse(
+        parts(), media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )
+
+
+def _form(
+    visit: Visit, supplier: str, *, dataset: str, period: str, problem: str | None = None, code: int = 200
+) -> Response:
+    pack = visit.desk.pack
+    if supplier not in pack.suppliers:
+        raise HTTPException(404)
+    owed = {name: pack.contracts[name] for name in pack.datasets_of(supplier)}
+    return visit.page(
+        "hand_in.html", code=code, supplier=pack.suppliers[supplier], contracts=owed, examples=EXAMPLES, dataset=dataset,
+        period=period, problem=problem,
+    )  # fmt: skip

@@ -1,0 +1,73 @@
+"""Which role may do which act on whose object: the one table every route is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from storage.people import OF_SUPPLIER, Person
+
+Act = Literal[
+    "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
+    "delivery.check", "delivery.declare_nothing", "delivery.see", "region.see", "people.see", "people.invite", "acts.see",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Right:
+    """Who may do something.
+
+    Attributes:
+        own: Roles of a supplier that may, on what is that supplier's.
+        region: Roles of the region that may, on whatever there is.
+        everybody: Also who is not signed in.
+        signed_in: Whoever is signed in.
+    """
+
+    own: frozenset[str] = frozenset()
+    region: frozenset[str] = frozenset()
+    everybody: bool = False
+    signed_in: bool = False
+
+
+_SUPPLIERS = frozenset({"clerk", "lead"})
+_LEADS = frozenset({"lead"})
+_STEERING = frozenset({"coordinator", "engineer"})
+RIGHTS: Mapping[Act, Right] = {
+    "page.open": Right(everybody=True),
+    "session.begin": Right(everybody=True),
+    "session.end": Right(signed_in=True),
+    "invitation.accept": Right(everybody=True),
+    "duties.see": Right(own=_SUPPLIERS, region=_STEERING),
+    "delivery.hand_in": Right(own=_SUPPLIERS),
+    "delivery.check": Right(own=_SUPPLIERS),
+    "delivery.declare_nothing": Right(own=_LEADS),
+    "delivery.see": Right(own=_SUPPLIERS, region=_STEERING),
+    "region.see": Right(region=_STEERING | {"observer"}),
+    "people.see": Right(region=frozenset({"coordinator"})),
+    "people.invite": Right(region=frozenset({"coordinator"})),
+    "acts.see": Right(region=frozenset({"coordinator"})),
+}
+
+
+def may(person: Person | None, act: Act, supplier: str | None = None) -> bool:
+    """Whether somebody may do this.
+
+    Args:
+        person: Who is signed in, if anybody.
+        act: What is to be done.
+        supplier: Whose object it is; None asks whether the person may on any object at all.
+    """
+    right = RIGHTS[act]
+    if right.everybody or (right.signed_in and person is not None):
+        return True
+    if person is None:
+        return False
+    for role, of in person.roles:
+        if role in OF_SUPPLIER:
+            if role in right.own and supplier in (of, None):
+                return True
+        elif role in right.region:
+            return True
+    return False

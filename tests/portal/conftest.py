@@ -1,0 +1,73 @@
+"""A portal over a region pack of the tests, and somebody of every role who is signed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from fastapi.testclient import TestClient
+
+from portal.app import make_app
+from portal.visit import COOKIE
+from quality.desk import Desk
+from storage.people import People, Role
+from tests.support.bench import PLAIN, THIRD, WORKS
+from tests.support.profiles import settings_for
+
+#: Everybody who may come: role and supplier.
+CAST: dict[str, tuple[Role, str]] = {
+    "clerk": ("clerk", WORKS), "lead": ("lead", WORKS), "foreign clerk": ("clerk", THIRD), "foreign lead": ("lead", THIRD),
+    "coordinator": ("coordinator", ""), "engineer": ("engineer", ""), "observer": ("observer", ""),
+}  # fmt: skip
+
+
+@dataclass
+class Somebody:
+    """A browser, signed in or not."""
+
+    client: TestClient
+    form: str = ""
+
+    def post(self, path: str, **data: str) -> object:
+        return self.client.post(path, data={"form": self.form, **data})
+
+
+@dataclass
+class Stage:
+    """The portal and its people."""
+
+    desk: Desk
+    people: People
+    client: TestClient
+
+    def browser(self) -> TestClient:
+        """A new one, with no cookies."""
+        return TestClient(self.client.app, base_url="http://portal.test", follow_redirects=False)
+
+    def signed_in(self, name: str) -> Somebody:
+        """Somebody of the cast."""
+        role, supplier = CAST[name]
+        email = f"{name.replace(' ', '.')}@example.org"
+        known = [person for person in self.people.everybody() if person.email == email]
+        if known:
+            person = known[0]
+        else:
+            token = self.people.invite(email, name, role, supplier, by="test")
+            person = self.people.accept(token, "ein langer satz")
+        cookie, session = self.people.begin(person)
+        browser = self.browser()
+        browser.cookies.set(COOKIE, cookie)
+        return Somebody(browser, session.form)
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    settings = settings_for(tmp_path_factory.mktemp("portal"), PLAIN)
+    desk = Desk(settings)
+    app = make_app(settings)
+    with TestClient(app) as client:
+        people = People(settings.ledger_url)
+        yield Stage(desk, people, client)
+        people.close()
+    desk.close()

@@ -1,0 +1,129 @@
+"""A file handed in by page: taken in, judged, answered, and the same verdict as by every other way."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import pytest
+
+from portal import texts
+from quality.judging import work_queue
+from storage import stores
+from tests.portal.conftest import Somebody, Stage
+from tests.support.bench import GOOD, WORKS, written
+
+PERIOD, ROW = GOOD["waste_balance"]
+
+
+def hand_in(somebody: Somebody, content: bytes, name: str, **told: str) -> str:
+    answer = somebody.client.post(
+        f"/abgeben/{WORKS}", data={"form": somebody.form, **told}, files={"file": (name, content, "text/html")}
+    )
+    assert answer.status_code == 303, answer.text
+    return str(answer.headers["location"])
+
+
+def test_a_file_is_taken_in_shown_as_waiting_and_then_with_its_verdict(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    page = hand_in(clerk, written([ROW]).encode(), "balance.csv", dataset="waste_balance", period=PERIOD)
+    assert "wird gerade geprüft" in clerk.client.get(page).text
+    work_queue(stage.desk)
+    shown = clerk.client.get(page).text
+    assert "kern-alert--success" in shown and "hx-get" not in shown
+    duties = clerk.client.get(f"/pflichten/{WORKS}")
+    assert duties.status_code == 200
+
+
+def test_page_folder_and_command_line_come_to_the_same_verdict(stage: Stage) -> None:
+    bad = written(
+        [{**ROW, "year": "2019", "waste_code": "999999"}, {**ROW, "year": "2019", "quantity_t": "viel"}]
+    ).encode()
+    clerk = stage.signed_in("clerk")
+    page = hand_in(clerk, bad, "balance.csv", dataset="waste_balance", period="2019")
+    work_queue(stage.desk)
+    mine = stage.desk.ledger.verdict(page.rpartition("/")[2]) or {}
+    stores.inboxes(stage.desk.settings).put(
+        f"{WORKS}/waste_balance/2018/balance.csv", io.BytesIO(bad.replace(b"2019", b"2018"))
+    )
+    while not stage.desk.sweep_inboxes():
+        pass
+    work_queue(stage.desk)
+    [other] = stage.desk.ledger.deliveries(WORKS, "waste_balance", "2018")
+    by_folder = stage.desk.ledger.verdict(other.delivery_id) or {}
+    assert mine["state"] == by_folder["state"]
+    assert mine["rows"] == by_folder["rows"]
+    assert [f["rule"] for f in mine["findings"]] == [f["rule"] for f in by_folder["findings"]]
+
+
+def test_what_a_cell_says_is_shown_and_never_run(stage: Stage) -> None:
+    evil = "<script>alert(1)</script>"
+    clerk = stage.signed_in("clerk")
+    content = written([{**ROW, "year": "2017", "waste_code": evil}]).encode()
+    page = hand_in(clerk, content, f"{evil}.csv", dataset="waste_balance", period="2017")
+    work_queue(stage.desk)
+    shown = clerk.client.get(page).text
+    assert evil not in shown and "&lt;script&gt;" in shown
+
+
+def test_receipts_are_handed_out_whole(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    page = hand_in(clerk, written([{**ROW, "year": "2016"}]).encode(), "b.csv", dataset="waste_balance", period="2016")
+    work_queue(stage.desk)
+    answer = clerk.client.get(f"{page}/quittung.json")
+    assert json.loads(answer.text)["delivery"] == page.rpartition("/")[2]
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert clerk.client.get(f"{page}/quittung.exe").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "words"),
+    [
+        ("liste.csv", {}, "welcher Datensatz"),
+        ("liste.csv", {"dataset": "waste_balance"}, "welchen Zeitraum"),
+        ("liste.csv", {"dataset": "waste_balance", "period": "irgendwann"}, "gibt es nicht"),
+        ("liste.csv", {"dataset": "no_such", "period": "2024"}, "gibt es nicht"),
+    ],
+)
+def test_what_cannot_be_assigned_is_asked_for(stage: Stage, name: str, told: dict[str, str], words: str) -> None:
+    clerk = stage.signed_in("clerk")
+    sent = {"form": clerk.form, **told}
+    answer = clerk.client.post(f"/abgeben/{WORKS}", data=sent, files={"file": (name, b"a;b\n1;2\n", "text/csv")})
+    assert answer.status_code == 422 and words in answer.text
+    assert clerk.client.post(f"/abgeben/{WORKS}", data=sent).status_code == 422
+
+
+def test_every_text_is_there_in_both_languages_and_every_one_a_page_asks_for() -> None:
+    assert texts.keys("de") == texts.keys("en")
+    from storage.settings import project_root
+
+    asked = set()
+    for template in (project_root() / "portal" / "templates").glob("*.html"):
+        asked |= set(re.findall(r"""\bt\(["']([a-z_.]+)["'][,)]""", template.read_text()))
+    for page in (project_root() / "portal" / "pages").glob("*.py"):
+        asked |= {
+            key
+            for key in re.findall(r'"((?:hand_in|sign_in|invited|people)\.[a-z_]+)"', page.read_text())
+            if not key.endswith(".html")
+        }
+    assert asked - texts.keys("de") - {"people.see", "people.invite"} == set()
+
+
+def test_no_sentence_is_longer_than_people_read_and_every_problem_has_a_remedy() -> None:
+    for language in texts.LANGUAGES:
+        for key in texts.keys(language):
+            for sentence in re.split(r"[.!?](?:\s|$)", texts.text(key, language, **dict.fromkeys(BLANKS, "x"))):
+                assert len(sentence.split()) <= 25, (key, sentence)
+    assert {f"{key}.remedy" for key in PROBLEMS} <= texts.keys("de")
+
+
+BLANKS = ("name", "role", "supplier", "shortest", "count", "year", "month", "file", "attempt", "at")
+PROBLEMS = [
+    key
+    for key in texts.keys("de")
+    if key.startswith(
+        ("sign_in.wrong", "sign_in.too", "hand_in.no_", "hand_in.too", "invited.weak", "invited.diff", "people.wrong")
+    )
+    and not key.endswith(".remedy")
+]

@@ -1,0 +1,81 @@
+"""Every route, with every role, on what is one's own and what is another's: as the table of rights says, and no route beside it."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from fastapi.routing import APIRoute
+
+from portal.rights import RIGHTS, may
+from portal.visit import DOORS
+from tests.portal.conftest import CAST, Stage
+from tests.support.bench import GOOD, WORKS, written
+
+PERIOD, ROW = GOOD["waste_balance"]
+#: What a refusal may be: not signed in, not for you, or there is no such thing.
+REFUSED = {303, 403, 404}
+
+
+@pytest.fixture(scope="module")
+def delivery(stage: Stage) -> str:
+    """A delivery of the supplier the cast's clerk works for."""
+    source = io.BytesIO(written([ROW]).encode())
+    return stage.desk.receive(source, WORKS, "waste_balance", PERIOD, file_name="a.csv", who="test").delivery_id
+
+
+def test_no_route_is_outside_the_table(stage: Stage) -> None:
+    routes = {
+        (method, route.path)
+        for route in stage.client.app.routes  # type: ignore[attr-defined]
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert routes == set(DOORS)
+    assert set(DOORS.values()) <= set(RIGHTS)
+
+
+def path_of(path: str, delivery: str) -> str:
+    told = {"{supplier}": WORKS, "{delivery}": delivery, "{ending}": "json", "{token}": "none"}
+    for blank, value in told.items():
+        path = path.replace(blank, value)
+    return path
+
+
+@pytest.mark.parametrize("name", [*CAST, "nobody"])
+@pytest.mark.parametrize(("method", "path"), sorted(DOORS), ids=lambda part: part)
+def test_a_route_lets_in_whom_the_table_names(stage: Stage, delivery: str, name: str, method: str, path: str) -> None:
+    act, is_about_works = DOORS[method, path], "{supplier}" in path or "{delivery}" in path
+    somebody = None if name == "nobody" else stage.signed_in(name)
+    client = somebody.client if somebody else stage.browser()
+    person = None
+    if somebody:
+        role, supplier = CAST[name]
+        [person] = [p for p in stage.people.everybody() if (role, supplier) in p.roles]
+    allowed = may(person, act, WORKS if is_about_works else None)
+    asked = path_of(path, delivery)
+    answer = (
+        client.get(asked) if method == "GET" else client.post(asked, data={"form": somebody.form if somebody else ""})
+    )
+    let_in = answer.status_code != 404 and not (answer.status_code == 303 and answer.headers["location"] == "/anmelden")
+    if path in ("/", "/abmelden", "/anmelden", "/einladung/{token}") or path.endswith("quittung.{ending}"):
+        # these lead to the way in by themselves, or to a page that says there is nothing
+        assert answer.status_code < 500
+        if not allowed:
+            assert answer.status_code in REFUSED
+        return
+    assert let_in == allowed, (answer.status_code, answer.headers.get("location"))
+
+
+def test_who_is_refused_cannot_tell_another_ones_delivery_from_none(stage: Stage, delivery: str) -> None:
+    stranger = stage.signed_in("foreign lead").client
+    there, nowhere = (stranger.get(f"/lieferung/{d}") for d in (delivery, delivery[:-2] + "77"))
+    assert (there.status_code, there.text) == (nowhere.status_code, nowhere.text)
+    assert there.status_code == 404
+
+
+@pytest.mark.parametrize("forged", ["..%2f..%2fetc", "a--b", "%00", "plain-works--waste_balance--2024--01%0d%0aX: y"])
+def test_forged_ids_lead_nowhere(stage: Stage, forged: str) -> None:
+    clerk = stage.signed_in("clerk").client
+    assert clerk.get(f"/lieferung/{forged}").status_code in (404, 422)
+    assert clerk.get(f"/lieferung/{forged}/quittung.json").status_code in (404, 422)
