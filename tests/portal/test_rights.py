@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator
 
 import pytest
 from fastapi.routing import APIRoute
+from starlette.routing import Mount
 
 from portal.rights import RIGHTS, may
 from portal.visit import DOORS
@@ -24,13 +26,19 @@ def delivery(stage: Stage) -> str:
     return stage.desk.receive(source, WORKS, "waste_balance", PERIOD, file_name="a.csv", who="test").delivery_id
 
 
+def routes_of(routes: Iterable[object]) -> Iterator[APIRoute]:
+    """Every route of an application, those of its routers among them."""
+    for route in routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif (router := getattr(route, "original_router", None)) is not None:
+            yield from routes_of(router.routes)
+        else:
+            assert isinstance(route, Mount), route
+
+
 def test_no_route_is_outside_the_table(stage: Stage) -> None:
-    routes = {
-        (method, route.path)
-        for route in stage.client.app.routes  # type: ignore[attr-defined]
-        if isinstance(route, APIRoute)
-        for method in route.methods
-    }
+    routes = {(method, route.path) for route in routes_of(stage.client.app.routes) for method in route.methods}  # type: ignore[attr-defined]
     assert routes == set(DOORS)
     assert set(DOORS.values()) <= set(RIGHTS)
 
