@@ -52,7 +52,10 @@ def invite(
 
 @command(name="list")
 def everybody(home: Home = None, region: Region = None, as_json: Json = False) -> None:
-    """Who may sign in, and as what."""
+    """Who may sign in, and as what.
+
+    Example: `verbund user list`
+    """
     people = _people(settings_of(home, region))
     found = [
         {"email": p.email, "name": p.name, "roles": [f"{role} {of}".strip() for role, of in sorted(p.roles)]}
@@ -70,7 +73,10 @@ def everybody(home: Home = None, region: Region = None, as_json: Json = False) -
 def disable(
     email: Annotated[str, typer.Argument(help="Whom.")], home: Home = None, region: Region = None, as_json: Json = False
 ) -> None:
-    """Let somebody in no more and end all their sessions; a new invitation lets them in again."""
+    """Let somebody in no more and end all their sessions; a new invitation lets them in again.
+
+    Example: `verbund user disable k.muster@example.org`
+    """
     people = _people(settings_of(home, region))
     there = people.disable(email)
     people.close()
