@@ -623,14 +623,19 @@ def portal(home: Home = None, region: Region = None) -> None:
     import uvicorn
 
     from portal.app import make_app
+    from verbund.processes import listening_socket
 
     _log_to_stderr()
     settings = settings_of(home, region)
-    uvicorn.run(
-        make_app(settings), host=settings.portal_host, port=settings.portal_port, log_level="warning",
-        # a front on this machine says where somebody came from
-        proxy_headers=True, forwarded_allow_ips="127.0.0.1", server_header=False,
-    )  # fmt: skip
+    # a front on this machine says where somebody came from
+    config = uvicorn.Config(
+        make_app(settings),
+        log_level="warning",
+        proxy_headers=True,
+        forwarded_allow_ips="127.0.0.1",
+        server_header=False,
+    )
+    uvicorn.Server(config).run(sockets=[listening_socket(settings.portal_host, settings.portal_port)])
 
 
 @command(hidden=True)

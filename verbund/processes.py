@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -15,8 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from storage.settings import Settings
+from storage.settings import Settings, project_root
 from verbund.output import err, out
+
+log = logging.getLogger("verbund.processes")
 
 #: A process that ends by itself is started again, at most so often within a minute.
 RESTARTS_PER_MINUTE = 5
@@ -59,13 +62,26 @@ def processes(settings: Settings, *, host: str, port: int, code_port: int, judge
     found = [Process("intake", [*own, "intake"], environment)] if settings.is_server else []
     judge = [*own, "judge", "--of", str(judges), "--shard"]
     found += [Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
-    found.append(Process("portal", [*own, "portal"], environment))
+    if (project_root() / "portal" / "web" / "node_modules").is_dir():
+        found.append(Process("portal", [*own, "portal"], environment))
+    else:
+        err.print("the portal is left out: its styles were not fetched; run `make setup`")
     if settings.is_server or settings.heartbeat_minutes:
         found.append(Process("observer", [*own, "observe"], environment, niceness=10))
     return found + [
         Process(command.name, command.arguments, command.environment, 10 if command.low_priority else 0)
         for command in dagster_processes(settings, host=host, port=port, code_port=code_port)
     ]
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket at this address, waited for while somebody else has it: to end would have the whole platform stopped."""
+    while True:
+        try:
+            return socket.create_server((host, port))
+        except OSError as error:
+            log.error("%s:%s cannot be listened on (VERBUND_PORTAL_PORT): %s; trying again", host, port, error)
+            time.sleep(15)
 
 
 def become(process: Process) -> NoReturn:
