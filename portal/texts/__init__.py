@@ -1,4 +1,7 @@
-"""The portal's own words: one catalogue per language, looked up by key. What receipts say is in `quality.messages`."""
+"""The portal's own words, looked up by key: per language a catalogue for each group of pages, `portal.po` for what all share.
+
+What receipts say is in `quality.messages`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from babel.messages.pofile import read_po
 
 from quality.messages import LANGUAGES, Language
 
-__all__ = ["LANGUAGES", "Language", "keys", "text"]
+__all__ = ["LANGUAGES", "Language", "keys", "raw", "text"]
 
 
 def text(key: str, language: Language, **facts: object) -> str:
@@ -18,7 +21,16 @@ def text(key: str, language: Language, **facts: object) -> str:
     Raises:
         KeyError: There is no such text in this language.
     """
-    return _catalogue(language)[key].format(**facts)
+    return raw(key, language).format(**facts)
+
+
+def raw(key: str, language: Language) -> str:
+    """A text with its blanks open.
+
+    Raises:
+        KeyError: There is no such text in this language.
+    """
+    return _catalogue(language)[key]
 
 
 def keys(language: Language) -> frozenset[str]:
@@ -28,6 +40,11 @@ def keys(language: Language) -> frozenset[str]:
 
 @cache
 def _catalogue(language: Language) -> dict[str, str]:
-    file = Path(__file__).parent / language / "LC_MESSAGES" / "portal.po"
-    with file.open("rb") as opened:
-        return {str(m.id): str(m.string) for m in read_po(opened) if m.id and isinstance(m.string, str)}
+    told: dict[str, str] = {}
+    for file in sorted((Path(__file__).parent / language / "LC_MESSAGES").glob("*.po")):
+        with file.open("rb") as opened:
+            found = {str(m.id): str(m.string) for m in read_po(opened) if m.id and isinstance(m.string, str)}
+        if twice := told.keys() & found.keys():
+            raise ValueError(f"{file.name} says again what another catalogue says: {', '.join(sorted(twice))}")
+        told |= found
+    return told

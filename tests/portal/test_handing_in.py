@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import re
 
 import pytest
 
-from portal import texts
 from quality.judging import work_queue
 from storage import stores
 from tests.portal.conftest import Somebody, Stage
@@ -92,38 +90,3 @@ def test_what_cannot_be_assigned_is_asked_for(stage: Stage, name: str, told: dic
     answer = clerk.client.post(f"/abgeben/{WORKS}", data=sent, files={"file": (name, b"a;b\n1;2\n", "text/csv")})
     assert answer.status_code == 422 and words in answer.text
     assert clerk.client.post(f"/abgeben/{WORKS}", data=sent).status_code == 422
-
-
-def test_every_text_is_there_in_both_languages_and_every_one_a_page_asks_for() -> None:
-    assert texts.keys("de") == texts.keys("en")
-    from storage.settings import project_root
-
-    asked = set()
-    for template in (project_root() / "portal" / "templates").glob("*.html"):
-        asked |= set(re.findall(r"""\bt\(["']([a-z_.]+)["'][,)]""", template.read_text()))
-    for page in (project_root() / "portal" / "pages").glob("*.py"):
-        asked |= {
-            key
-            for key in re.findall(r'"((?:hand_in|sign_in|invited|people)\.[a-z_]+)"', page.read_text())
-            if not key.endswith(".html")
-        }
-    assert asked - texts.keys("de") - {"people.see", "people.invite"} == set()
-
-
-def test_no_sentence_is_longer_than_people_read_and_every_problem_has_a_remedy() -> None:
-    for language in texts.LANGUAGES:
-        for key in texts.keys(language):
-            for sentence in re.split(r"[.!?](?:\s|$)", texts.text(key, language, **dict.fromkeys(BLANKS, "x"))):
-                assert len(sentence.split()) <= 25, (key, sentence)
-    assert {f"{key}.remedy" for key in PROBLEMS} <= texts.keys("de")
-
-
-BLANKS = ("name", "role", "supplier", "shortest", "count", "year", "month", "file", "attempt", "at")
-PROBLEMS = [
-    key
-    for key in texts.keys("de")
-    if key.startswith(
-        ("sign_in.wrong", "sign_in.too", "hand_in.no_", "hand_in.too", "invited.weak", "invited.diff", "people.wrong")
-    )
-    and not key.endswith(".remedy")
-]
