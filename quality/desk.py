@@ -14,13 +14,15 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, BinaryIO
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from quality import calendar
 from quality.assign import Assigned, Unassigned, assign, assign_pulled
@@ -31,10 +33,10 @@ from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
 from quality.region import RegionPack, Source, load_pack
 from quality.verdict import Finding, RowCounts, Verdict, Versions
-from storage import clock, database, lake, stores
+from storage import clock, database, lake, locks, stores
 from storage.accepted import AcceptedLake, SlotRows
 from storage.crash import reached
-from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, VerdictRecord
+from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, ReceiptKind, VerdictRecord
 from storage.ledger.states import state_of
 from storage.objects.base import NoSuchObject
 from storage.paths import Slot, parse_delivery_id
@@ -83,6 +85,7 @@ class Desk:
         self.vault = Vault(stores.vault(settings))
         self.inboxes = stores.inboxes(settings)
         self.answers = stores.receipts(settings)
+        self.turns = locks.Turns(settings)
         # copies of a store's bytes are this desk's own: another one may still read what this one has done with
         self._copies = self.home.work / who
         # several threads of an intake put in
@@ -135,6 +138,7 @@ class Desk:
         """Give back connections and files."""
         if "bench" in self.__dict__:
             self.bench.connection.close()
+        self.turns.close()
         self.ledger.close()
 
     def ensure_tables(self, pack: RegionPack) -> None:
@@ -456,11 +460,17 @@ class Desk:
                 states |= self.answer([judged], tell=tell, replay=replay)
             return states
         reached("ledger.recorded")
+        told = []
         for judged in batch:
             try:
                 self._tell_supplier(judged)
+                told.append(judged.task.delivery)
             except Exception:
-                log.exception("%s has no receipt yet; it is written at the next start", judged.task.delivery)
+                log.exception("%s has no receipt yet; it is owed and written soon", judged.task.delivery)
+        try:
+            self.ledger.answered(told)
+        except SQLAlchemyError:
+            log.exception("receipts of %s are out, which the ledger cannot note now", ", ".join(told))
         return states
 
     def _store(self, batch: Sequence[Judged], *, tell: bool, replay: bool) -> dict[str, str]:
@@ -610,8 +620,27 @@ class Desk:
         )  # fmt: skip
         return Judged(task, verdict)
 
+    def write_owed_receipts(self, owed: Collection[tuple[str, ReceiptKind]] | None = None) -> int:
+        """Write the receipts that a fault kept from being written, as `write_missing_receipts` does.
+
+        Args:
+            owed: Of what the ledger says is owed; all of it when left out.
+
+        Returns:
+            How many were written. One that cannot be written stays owed.
+        """
+        written = 0
+        for delivery_id, kind in sorted(self.ledger.owed_receipts() if owed is None else owed):
+            try:
+                written += self._write_if_missing(self.ledger.delivery(delivery_id))
+                self.ledger.answered([delivery_id], kind)
+            except Exception:
+                log.exception("the receipt of %s cannot be written", delivery_id)
+        self.note_receipts()
+        return written
+
     def write_missing_receipts(self, deliveries: Iterable[DeliveryView] | None = None) -> int:
-        """Write the receipts that a crash kept from being written, with the verdict that the ledger has.
+        """Look through all deliveries for receipts that are not there, and write them with the verdict of the ledger.
 
         What was sent is read again from the vault, for the marks of a workbook; they are left out where the delivery
         would be judged differently by now.

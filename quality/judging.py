@@ -26,7 +26,7 @@ from quality.judge import Judged
 from quality.sources import Misconfigured
 from storage import locks
 from storage.crash import reached
-from storage.ledger.ledger import Delivery
+from storage.ledger.ledger import Delivery, ReceiptKind
 from storage.ledger.states import WAITING
 from storage.settings import Settings
 from storage.vault import VaultDamaged
@@ -38,6 +38,8 @@ DANGEROUS_AFTER = 3
 #: A judge keeps what it has in hand by renewing its lease. Once it died, one of the same name may go on at once, and
 #: others after this time.
 LEASE_SECONDS = 120.0
+#: A receipt that is owed for so long is written by the first judge; shorter, and somebody may still be at it.
+OWED_SECONDS = 10.0
 
 
 @contextlib.contextmanager
@@ -77,37 +79,83 @@ def until_judged(desk: Desk, delivery_id: str) -> None:
                     )
 
 
-def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1)) -> int:
+class Pace:
+    """How long each supplier's last file took a judge, so that nobody's answer waits for one that may take long."""
+
+    #: A file of so many bytes, or of a supplier whose last one took so long, is judged with nobody else's in hand.
+    LARGE, SLOW = 2_000_000, 0.3
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def is_slow(self, delivery: Delivery) -> bool:
+        """Whether judging this may take longer than those who wait for an answer should notice."""
+        return delivery.size > self.LARGE or self._seconds.get(delivery.supplier, 0.0) > self.SLOW
+
+    @contextlib.contextmanager
+    def noted(self, supplier: str) -> Iterator[None]:
+        """Remember how long the block took for this supplier."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[supplier] = time.monotonic() - began
+
+
+def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1), pace: Pace | None = None) -> int:
     """Judge and answer everything that waits, in batches of at most `batch_seconds`. Returns how many were begun.
 
-    Several suppliers are answered after a round of turns, one alone when the time is up.
+    Several suppliers are answered after a round of turns, one alone when the time is up. A supplier is this judge's until
+    its answers are written: however much it sends, and however long its receipts take, other judges stay free.
     """
-    begun = 0
+    begun, pace = 0, pace or Pace()
     while waiting := desk.ledger.waiting(desk.who, shard):
-        due = time.monotonic() + desk.settings.batch_seconds
-        batch: list[Judged] = []
-        for delivery in waiting:
-            asked = {judged.task.supplier for judged in batch}
-            if len(asked) > 1 and delivery.supplier in asked:
-                # a round of turns is over: who sent one file does not wait for another one's hundred
-                break
-            begun += 1
-            begins = desk.ledger.begin([delivery.delivery_id], desk.who, LEASE_SECONDS).get(delivery.delivery_id)
-            if begins is None:
-                continue
-            reached("judge.begun")
-            # what was begun before a crash is judged alone: only the one that kills is begun a third time
-            suspect = begins > 1
-            if suspect:
-                desk.answer(batch)
-                batch = []
-            with _keeping(desk, [delivery.delivery_id, *(judged.task.delivery for judged in batch)]):
-                judged = _judge_or_set_aside(desk, delivery, begins)
-            if judged is not None:
-                batch.append(judged)
-            if suspect or time.monotonic() > due:
-                break
-        desk.answer(batch)
+        before = begun
+        try:
+            begun += _work_batch(desk, waiting, pace)
+        finally:
+            desk.turns.give_back()
+        if begun == before:
+            # all that waits is in others' hands
+            break
+    return begun
+
+
+def _work_batch(desk: Desk, waiting: Sequence[Delivery], pace: Pace) -> int:
+    begun, due = 0, time.monotonic() + desk.settings.batch_seconds
+    batch: list[Judged] = []
+    others: set[str] = set()
+    for delivery in waiting:
+        asked = {judged.task.supplier for judged in batch}
+        if len(asked) > 1 and delivery.supplier in asked:
+            # a round of turns is over: who sent one file does not wait for another one's hundred
+            break
+        if delivery.supplier in others:
+            continue
+        if not desk.turns.take(delivery.supplier):
+            others.add(delivery.supplier)
+            continue
+        begun += 1
+        if batch and pace.is_slow(delivery):
+            desk.answer(batch)
+            batch = []
+        begins = desk.ledger.begin([delivery.delivery_id], desk.who, LEASE_SECONDS).get(delivery.delivery_id)
+        if begins is None:
+            continue
+        reached("judge.begun")
+        # what was begun before a crash is judged alone: only the one that kills is begun a third time
+        suspect = begins > 1
+        if suspect:
+            desk.answer(batch)
+            batch = []
+        in_hand = [delivery.delivery_id, *(judged.task.delivery for judged in batch)]
+        with _keeping(desk, in_hand), pace.noted(delivery.supplier):
+            judged = _judge_or_set_aside(desk, delivery, begins)
+        if judged is not None:
+            batch.append(judged)
+        if suspect or time.monotonic() > due:
+            break
+    desk.answer(batch)
     return begun
 
 
@@ -145,25 +193,44 @@ def run(
 
 
 def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, ready: Callable[[], None] | None) -> None:
-    desk = Desk(settings, who=f"judge-{shard[0]}")
+    desk, pace = Desk(settings, who=f"judge-{shard[0]}"), Pace()
     desk.warm_up()
     if ready:
         ready()
     try:
+        owed = _Owed(desk)
         if shard[0] == 0:
-            desk.write_missing_receipts()
+            desk.write_owed_receipts()
         part = (0, 1) if settings.is_server else shard
         for _ in _wakes(settings, stop):
             try:
                 if shard[0] == 0 and not settings.is_server:
                     desk.sweep_inboxes()
-                work_queue(desk, part)
+                work_queue(desk, part, pace)
+                if shard[0] == 0:
+                    owed.look()
             except Exception:
                 # a judge that ends helps nobody: the reason is logged, state is unchanged, the next wake tries again
                 log.exception("the queue could not be worked; trying again")
                 stop.wait(1.0)
     finally:
         desk.close()
+
+
+class _Owed:
+    """Receipts that stayed owed for a whole pause: who owed them died, or the store was down."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk, self._seen = desk, set[tuple[str, ReceiptKind]]()
+        self._next = time.monotonic() + OWED_SECONDS
+
+    def look(self) -> None:
+        """Write them, once in a while."""
+        if time.monotonic() < self._next:
+            return
+        owed = self._desk.ledger.owed_receipts()
+        self._desk.write_owed_receipts(owed & self._seen)
+        self._seen, self._next = owed, time.monotonic() + OWED_SECONDS
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ from verbund.output import err, out
 
 log = logging.getLogger("verbund.processes")
 
+#: Judges and builds give way to people who read tables and pages; a build gives way to judges.
+JUDGES, BACKGROUND = 5, 10
 #: A process that ends by itself is started again, at most so often within a minute.
 RESTARTS_PER_MINUTE = 5
 
@@ -61,15 +63,15 @@ def processes(settings: Settings, *, host: str, port: int, code_port: int, judge
     own = [sys.executable, "-m", "verbund.cli"]
     found = [Process("intake", [*own, "intake"], environment)] if settings.is_server else []
     judge = [*own, "judge", "--of", str(judges), "--shard"]
-    found += [Process(f"judge-{i}", [*judge, str(i)], environment) for i in range(judges)]
+    found += [Process(f"judge-{i}", [*judge, str(i)], environment, JUDGES) for i in range(judges)]
     if (project_root() / "portal" / "web" / "node_modules").is_dir():
         found.append(Process("portal", [*own, "portal"], environment))
     else:
         err.print("the portal is left out: its styles were not fetched; run `make setup`")
     if settings.is_server or settings.heartbeat_minutes:
-        found.append(Process("observer", [*own, "observe"], environment, niceness=10))
+        found.append(Process("observer", [*own, "observe"], environment, BACKGROUND))
     return found + [
-        Process(command.name, command.arguments, command.environment, 10 if command.low_priority else 0)
+        Process(command.name, command.arguments, command.environment, BACKGROUND if command.low_priority else 0)
         for command in dagster_processes(settings, host=host, port=port, code_port=code_port)
     ]
 
@@ -138,9 +140,16 @@ def _start(process: Process, logs: Path) -> None:
             process.command, env=_environment(process), stdout=log, stderr=log, start_new_session=True
         )
     if process.niceness:
-        with contextlib.suppress(PermissionError, ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, process.running.pid, process.niceness)
+        _lower(process.running.pid, process.niceness)
     process.starts.append(time.monotonic())
+
+
+def _lower(pid: int, niceness: int) -> None:
+    """Let a process give way. Kernels that group by session weigh the group, and a niceness counts inside it only."""
+    with contextlib.suppress(PermissionError, ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, niceness)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def _environment(process: Process) -> dict[str, str]:

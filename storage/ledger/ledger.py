@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -49,6 +49,7 @@ __all__ = [
     "DeliveryView",
     "Ledger",
     "OutboxEntry",
+    "ReceiptKind",
     "SourceState",
     "UnknownDelivery",
     "VerdictRecord",
@@ -63,6 +64,9 @@ _AT_ONCE = 2_000
 QUEUE_BELL = "verbund_queue"
 #: Ids of events that are folded before they are written.
 _NOT_WRITTEN_YET = 2**62
+
+#: Receipt 1, of the arrival, or the one with the verdict.
+ReceiptKind = Literal["arrival", "verdict"]
 
 T = TypeVar("T")
 
@@ -187,6 +191,7 @@ class Ledger:
                 duplicate_of=_same_bytes(c, earlier, sha256, nothing_to_report),
             )
             c.execute(sa.insert(t.deliveries), asdict(delivery))
+            _owe(c, [delivery.delivery_id], "arrival")
             facts = {
                 "attempt": attempt,
                 "sha256": sha256,
@@ -219,6 +224,17 @@ class Ledger:
                     for delivery, moment in at.items()
                 ],
             )
+            _pay(c, at, "arrival")
+
+    def answered(self, delivery_ids: Iterable[str], kind: ReceiptKind = "verdict") -> None:
+        """Note that these receipts are out."""
+        with self._write() as c:
+            _pay(c, delivery_ids, kind)
+
+    def owed_receipts(self) -> set[tuple[str, ReceiptKind]]:
+        """Receipts that are still to be written; who has just taken in or judged a delivery may be at it."""
+        with self._engine.connect() as c:
+            return {(row.delivery_id, cast(ReceiptKind, row.kind)) for row in c.execute(sa.select(t.owed_receipts))}
 
     def waiting(self, judge: str, shard: tuple[int, int] = (0, 1), limit: int = 200) -> list[Delivery]:
         """What is to be judged next: suppliers in turn, each one's oldest first, of a slot only the oldest attempt.
@@ -351,6 +367,7 @@ class Ledger:
                     lines.append(_outbox_row(record.delivery_id, "judged", body))
                 now[record.delivery_id] = state_of(_of(history, record.delivery_id))
             _insert(c, t.verdicts, verdicts)
+            _owe(c, [verdict["delivery_id"] for verdict in verdicts], "verdict")
             _append(c, [_without_id(event) for event in new])
             for ids in _chunks(list(deliveries)):
                 c.execute(sa.delete(t.queue).where(t.queue.c.delivery_id.in_(ids)))
@@ -707,6 +724,18 @@ def _insert(c: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> No
     # an empty list would insert a row of defaults
     if rows:
         c.execute(sa.insert(table), rows)
+
+
+def _owe(c: sa.Connection, deliveries: Sequence[str], kind: ReceiptKind) -> None:
+    # one that was owed already is owed once
+    _pay(c, deliveries, kind)
+    _insert(c, t.owed_receipts, [{"delivery_id": delivery, "kind": kind} for delivery in sorted(set(deliveries))])
+
+
+def _pay(c: sa.Connection, deliveries: Iterable[str], kind: ReceiptKind) -> None:
+    for ids in _chunks(sorted(set(deliveries))):
+        these = t.owed_receipts.c.delivery_id.in_(ids) & (t.owed_receipts.c.kind == kind)
+        c.execute(sa.delete(t.owed_receipts).where(these))
 
 
 def _enqueue(c: sa.Connection, deliveries: Iterable[Delivery], begins: Mapping[str, int]) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: Revision of the newest migration. Kept here, too, because importing Alembic to ask costs 0.2 s at every start.
-HEAD = "0002"
+HEAD = "0003"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -194,6 +194,9 @@ queue = sa.Table(
     _time("lease_until", nullable=True),
     _outside("leased_by", nullable=True),
 )
+
+#: Receipts that are still to be written: of the arrival or of the verdict, from then until its files are out.
+owed_receipts = sa.Table("owed_receipts", metadata, _delivery(primary_key=True), _name("kind", primary_key=True))
 
 #: What the orchestrator has not been told yet.
 outbox = sa.Table(

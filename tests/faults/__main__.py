@@ -22,6 +22,7 @@ def main() -> int:
         folder = told.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         with installation(folder) as servers:
+            servers.start_dagster()
             campaign = Campaign(servers, told.seed)
             try:
                 for number in range(1, told.rounds + 1):

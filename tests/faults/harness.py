@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import random
 import signal
 import socket
@@ -19,13 +20,15 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg
 
+from orchestration import instance as dagster
 from orchestration.instance import open_instance
 from orchestration.report import judged_key
 from quality.desk import INBOX, Desk
@@ -40,6 +43,7 @@ from tests.faults.warm import Process, Warm
 from tests.server.support.servers import Haproxy, Minio, Postgres, minio_behind_haproxy
 from tests.support.bench import GOOD, PLAIN, SOLINGEN, THIRD, WORKS, written
 from tests.support.orchestrated import grid
+from verbund.processes import BACKGROUND
 
 DATASET = "waste_balance"
 WASTE = GOOD[DATASET][1]
@@ -76,22 +80,50 @@ class Installation:
     front: Haproxy
     settings: Settings
     warm: Warm
+    roles: tuple[str, ...] = ROLES
     running: dict[str, Process] = field(default_factory=dict)
+    #: Dagster's code server and the template of its runs; their environment is the daemon's, too.
+    helpers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    dagster: Mapping[str, str] = field(default_factory=dict)
 
     def start(self, role: str, **environment: str) -> None:
-        self.running[role] = self.warm.start(role, self.settings.environment(), **environment)
+        told = self.dagster if role == "daemon" else {}
+        self.running[role] = self.warm.start(role, self.settings.environment(), **told, **environment)
+
+    def start_dagster(self) -> None:
+        """Dagster beside it, as `verbund up` starts it, but for its web page: the foundation follows what is accepted."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        commands = {command.name: command for command in dagster.processes(self.settings, code_port=port)}
+        for name, niceness in (("code", 0), ("launcher", BACKGROUND)):
+            command, log_file = commands[name], self.settings.home.parent / f"{name}.log"
+            arguments, environment = (
+                ["nice", "-n", str(niceness), *command.arguments],
+                {**os.environ, **command.environment},
+            )
+            with log_file.open("ab") as log:
+                helper = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log, start_new_session=True)
+            self.helpers.append(helper)
+        self.dagster = commands["daemon"].environment
+        self.roles = (*ROLES, "daemon")
+        self.start("daemon")
 
     def revive(self) -> None:
         """Start what is dead, as `verbund up` and an operator do."""
         for server in (self.postgres, self.minio, self.front):
             server.start()
-        for role in ROLES:
+        for role in self.roles:
             if role not in self.running or not self.running[role].running:
                 self.start(role)
 
     def close(self) -> None:
         for process in self.running.values():
             process.kill()
+        for helper in self.helpers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(helper.pid, signal.SIGKILL)
+            helper.wait()
         self.warm.close()
 
     @property
@@ -238,6 +270,7 @@ class Campaign:
             missing = [str(p) for p in self.puts if (p.supplier, p.key, p.version) not in known]
             waiting = [v.delivery_id for v in self._ledger.deliveries() if v.state in WAITING]
             unsettled = [str(a) for a in self._ledger.unsettled()]
+            unsettled += [f"receipt of {owed}" for owed in self._ledger.owed_receipts()]
         except Exception as error:
             return [repr(error)]
         return missing + waiting + unsettled
@@ -303,9 +336,31 @@ class Campaign:
                 }
                 if shown != wanted:
                     raise Broken(f"the grid of {supplier} shows {shown}, the ledger has {wanted}")
+            self._foundation_follows()
             unfinished = [run.run_id for run in instance.get_runs() if not run.is_finished]
             if unfinished:
                 raise Broken(f"runs that never end: {unfinished}")
+
+    def _foundation_follows(self) -> None:
+        """The daemon, however often it was killed, has the mart brought to what is accepted."""
+        if "daemon" not in self.to.roles:
+            return
+        accepted = self._rows(self.to.settings)[0]
+        until = time.monotonic() + 2 * PATIENCE
+        while (shown := self._served()) != len(accepted):
+            if time.monotonic() > until:
+                raise Broken(f"the foundation shows {shown} rows, {len(accepted)} are accepted")
+            self.to.revive()
+            time.sleep(1)
+
+    def _served(self) -> int | None:
+        with contextlib.closing(lake.connect(self.to.settings)) as connection:
+            lake.attach(connection, self.to.settings, "foundation", read_only=True)
+            try:
+                row = connection.execute(f"select count(*) from foundation.main.{DATASET}").fetchone()
+            except duckdb.CatalogException:
+                return None
+        return int(row[0]) if row else None
 
     def _undisturbed(self, deliveries: list[Any], folder: Path) -> tuple[dict[str, Any], Any]:
         settings = Settings(home=folder / "calm", region=str(PLAIN), profile="local")
@@ -520,6 +575,7 @@ FAULTS: dict[str, Fault] = {
     "judge-1 killed": _killed("judge-1"),
     "intake killed": _killed("intake"),
     "reporter killed": _killed("reporter"),
+    "daemon killed": _killed("daemon"),
     "all killed": _all_killed,
     "killed at a named point": _killed_at_a_point,
     "store killed": _server_killed("minio"),

@@ -54,7 +54,7 @@ class Warm:
         )  # fmt: skip
 
     def start(self, role: str, settings: Mapping[str, str], **environment: str) -> Process:
-        """Fork a process of the platform: `judge-0`, `judge-1`, `intake`, `reporter`."""
+        """Fork a process of the platform: `judge-0`, `judge-1`, `intake`, `reporter`, `daemon`."""
         assert self._process.stdin and self._process.stdout
         asked = {"role": role, "settings": dict(settings), "environment": environment}
         self._process.stdin.write(json.dumps(asked) + "\n")
@@ -71,7 +71,14 @@ class Warm:
 def _be(role: str, environment: Mapping[str, str]) -> None:
     import logging
 
+    from verbund.processes import BACKGROUND, JUDGES
+
     os.environ.update(environment)
+    # as `verbund up` starts them
+    os.nice({"judge": JUDGES, "reporter": BACKGROUND}.get(role.partition("-")[0], 0))
+    if role == "daemon":
+        _be_the_daemon()
+        return
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {role} %(name)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     if jump := float(environment.get("FAULTS_CLOCK_JUMP", "0")):
@@ -96,6 +103,14 @@ def _be(role: str, environment: Mapping[str, str]) -> None:
         judging.run(Settings(), shard=(int(role.rpartition("-")[2]), 2), stop=stop)
 
 
+def _be_the_daemon() -> None:
+    """Dagster's own, as `orchestration.instance.processes` has it started."""
+    from dagster._daemon.cli import run_command
+
+    workspace = Path(os.environ["DAGSTER_HOME"]) / "workspace.yaml"
+    run_command.main(["-w", str(workspace)], standalone_mode=False)
+
+
 def _jump(by: timedelta) -> None:
     """Let this process' clock be wrong."""
     from storage import clock
@@ -111,10 +126,12 @@ def _jump(by: timedelta) -> None:
 
 
 def _main() -> None:
+    import dagster._daemon.cli  # noqa: F401
     import great_expectations  # noqa: F401
     import polars  # noqa: F401
     import psycopg  # noqa: F401
 
+    import orchestration.reporter  # noqa: F401
     import storage.arrivals
     import storage.objects.s3
     import storage.readers.csv  # noqa: F401

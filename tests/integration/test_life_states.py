@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from quality import judging
 from quality.calendar import due_at, owed_slots
 from quality.desk import Refused
 from quality.judge import Judged
@@ -21,6 +22,7 @@ from quality.judging import work_queue
 from quality.replay import candidates, replay
 from quality.supply import publish_supply
 from storage import stores
+from storage.ledger.ledger import Delivery
 from storage.paths import Slot
 from tests.support.bench import GOOD, HEIRS, PLAIN, SOLINGEN, THIRD, WORKS, TestBench, written
 from tests.support.profiles import drop
@@ -553,3 +555,43 @@ def test_a_receipt_that_missed_its_replay_is_written_anew(changing: tuple[TestBe
     assert bench.desk.write_missing_receipts() == 1
     assert file.read_text() == new
     assert bench.desk.write_missing_receipts() == 0
+
+
+def test_a_receipt_that_could_not_be_put_is_owed_and_written_without_a_restart(
+    bench: TestBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = receive(bench, balance("1", "x"))
+
+    def down(*_: Any) -> None:
+        raise OSError("the store is down")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.desk, "_hand_over", down)
+        work_queue(bench.desk)
+    assert states(bench) == ["partly_accepted"]
+    assert bench.desk.ledger.owed_receipts() == {(delivery, "verdict")}
+    owed = judging._Owed(bench.desk)
+    for _ in range(2):
+        # somebody may be at it for as long as the first look is ago
+        monkeypatch.setattr(owed, "_next", 0.0)
+        owed.look()
+    assert bench.desk.ledger.owed_receipts() == set()
+    assert receipt_of(bench, delivery)["state"] == "partly_accepted"
+
+
+def test_a_file_that_may_take_long_is_begun_with_nobody_elses_answer_in_hand(
+    bench: TestBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = receive(bench, balance("1"))
+    long = receive(bench, written([WASTE | {"area_code": SOLINGEN}]), supplier=THIRD)
+    pace, seen = judging.Pace(), dict[str, str]()
+    monkeypatch.setattr(pace, "is_slow", lambda delivery: delivery.supplier == THIRD)
+    judge_one = bench.desk.judge
+
+    def watched(delivery: Delivery) -> Judged:
+        seen[delivery.delivery_id] = bench.desk.ledger.delivery(quick).state
+        return judge_one(delivery)
+
+    monkeypatch.setattr(bench.desk, "judge", watched)
+    work_queue(bench.desk, pace=pace)
+    assert seen == {quick: "judging", long: "accepted"}

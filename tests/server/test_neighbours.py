@@ -12,6 +12,7 @@ import pytest
 
 from quality import intake, judging
 from quality.desk import Desk
+from quality.judge import Judged
 from storage import lake, stores
 from storage.ledger.ledger import Ledger
 from storage.settings import Settings
@@ -100,3 +101,31 @@ def test_every_file_of_poison_has_a_verdict_and_no_row_of_it_is_accepted(ends: M
     assert len(states) == POISONS
     assert {state for _, state in states} == {"rejected"}
     assert rows == []
+
+
+def test_a_supplier_is_one_judges_until_its_answer_is_out(servers: Mapping[str, str], tmp_path: Path) -> None:
+    settings = settings_on(servers, tmp_path, PLAIN)
+    first, second = (Desk(settings, who=f"judge-{nth}") for nth in range(2))
+
+    def receive(year: str) -> None:
+        content = written([{**WASTE, "year": year}]).encode()
+        second.receive(io.BytesIO(content), WORKS, "waste_balance", year, file_name="a.csv", who="test")
+
+    meanwhile: list[int] = []
+    tell = first._tell_supplier
+
+    def telling(judged: Judged) -> None:
+        # the verdict is recorded and its receipt being written, when the supplier's next file comes
+        if not meanwhile:
+            receive(YEARS[1])
+            meanwhile.append(judging.work_queue(second))
+        tell(judged)
+
+    first._tell_supplier = telling  # type: ignore[method-assign]  # to look in between
+    receive(YEARS[0])
+    assert judging.work_queue(first) == 2
+    assert meanwhile == [0]
+    assert first.turns.take(WORKS) and not second.turns.take(WORKS)
+    first.close()
+    assert second.turns.take(WORKS), "whoever dies or ends holds nothing"
+    second.close()

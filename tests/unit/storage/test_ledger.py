@@ -820,3 +820,18 @@ def check(ledger: Ledger, held_before: DeliveryView | None, replayed: bool) -> N
     outcomes = [entry for entry in ledger.history(SLOT) if entry.kind in ("judged", "withdrawn")]
     with ledger._engine.connect() as c:
         assert c.execute(sa.select(sa.func.count()).select_from(t.outbox)).scalar() == len(outcomes)
+
+
+def test_a_receipt_is_owed_from_receipt_or_verdict_until_it_is_out(ledger: Ledger) -> None:
+    delivery = receive(ledger)
+    this = delivery.delivery_id
+    assert ledger.owed_receipts() == {(this, "arrival")}
+    ledger.record([verdict(delivery)], "judge-0")
+    assert ledger.owed_receipts() == {(this, "arrival"), (this, "verdict")}
+    ledger.acknowledge({this: MORNING}, "desk")
+    ledger.answered([this])
+    assert ledger.owed_receipts() == set()
+    # a replay owes it anew, however often
+    for _ in range(2):
+        ledger.record([verdict(delivery, "rejected", replay=True)], "replay")
+    assert ledger.owed_receipts() == {(this, "verdict")}
