@@ -30,11 +30,13 @@ from storage.ledger.records import (
     UnknownDelivery,
     VerdictRecord,
 )
+from storage.ledger.standings import Standings
 from storage.ledger.states import (
     SERVED,
     WAITING,
     DeliveryState,
     Event,
+    SlotFold,
     SlotState,
     slot_state,
     state_of,
@@ -68,6 +70,9 @@ _NOT_WRITTEN_YET = 2**62
 #: Receipt 1, of the arrival, or the one with the verdict.
 ReceiptKind = Literal["arrival", "verdict"]
 
+#: Of a slot nothing happened to.
+_NOTHING = SlotFold()
+
 T = TypeVar("T")
 
 
@@ -80,6 +85,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._engine = opening.open_engine(url)
         self._writing = self._engine.execution_options(writes=True)
+        self._standings = Standings(self._events_after, in_order=self._engine.dialect.name == "sqlite")
 
     def migrate(self) -> None:
         """Bring the ledger to the present shape. Call it after opening one; at head it costs milliseconds."""
@@ -492,17 +498,18 @@ class Ledger:
         Args:
             due: By when they are owed.
             now: The moment to look from.
-            supplier: Only this one's, without reading what happened to others'.
+            supplier: Only this one's.
         """
-        histories: dict[Slot, list[Event]] = defaultdict(list)
-        with self._engine.connect() as c:
-            for event in _history(c, sa.true() if supplier is None else t.events.c.supplier == supplier):
-                histories[Slot(event.supplier, event.dataset, event.period)].append(event)
-        owed = {slot: due.get(slot) for slot in (*due, *histories)}
+        folded = self._standings.now()
+        owed = {slot: due.get(slot) for slot in (*due, *folded) if supplier in (None, slot.supplier)}
         return {
-            slot: slot_state(histories.get(slot, []), due=until, now=now if until else None)
+            slot: folded.get(slot, _NOTHING).state(due=until, now=now if until else None)
             for slot, until in owed.items()
         }
+
+    def _events_after(self, number: int) -> Iterable[Event]:
+        with self._engine.connect() as c:
+            return _history(c, t.events.c.id > number)
 
     # --- what is to be told ---
 

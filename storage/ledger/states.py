@@ -113,12 +113,9 @@ def state_of(events: Iterable[Event]) -> DeliveryState:
     deliveries: set[str | None] = set()
     for event in sorted(events, key=lambda event: event.id):
         deliveries.add(event.delivery_id)
-        if event.kind == "received" and state is None:
-            state, nothing_to_report = "received", bool(event.facts.get("nothing_to_report"))
-        elif event.kind not in KINDS or event.kind in ("received", "overdue") or state is None:
-            raise ImpossibleHistory(f"event {event.id}: {event.kind!r} cannot follow {state!r} ({event.delivery_id})")
-        else:
-            state = _after(state, event, nothing_to_report)
+        if state is None:
+            nothing_to_report = bool(event.facts.get("nothing_to_report"))
+        state = _next(state, event, nothing_to_report)
     if state is None or len(deliveries) != 1:
         raise ImpossibleHistory(f"not the history of one delivery: {sorted(map(str, deliveries))}")
     return state
@@ -141,29 +138,77 @@ def slot_state(events: Iterable[Event], *, due: datetime | None = None, now: dat
         due: When it was owed; without it a slot is overdue once an `overdue` event says so.
         now: The time to compare `due` with; given whenever `due` is.
     """
-    if (due is None) != (now is None):
-        raise ValueError("`due` and `now` are given together or not at all")
-    history = list(events)
-    states = states_of(history)
-    attempt = {delivery: parse_delivery_id(delivery).attempt for delivery in states}
-    newest_first = sorted(states, key=lambda delivery: -attempt[delivery])
-    served = next((delivery for delivery in newest_first if states[delivery] in SERVED), None)
-    counting = [d for d in newest_first if states[d] not in ("withdrawn", "duplicate", "superseded")]
-    newest = counting[0] if counting else None
-    late = now > due if due is not None and now is not None else any(event.kind == "overdue" for event in history)
+    folded = SlotFold()
+    for event in sorted(events, key=lambda event: event.id):
+        folded.add(event)
+    return folded.state(due=due, now=now)
 
-    stale_since: datetime | None = None
-    name: SlotStateName
-    if newest is None:
-        name = "overdue" if late else "missing"
-    elif served is not None and newest != served:
-        name = "stale"
-        newer = {delivery for delivery in counting if attempt[delivery] > attempt[served]}
-        stale_since = min(event.at for event in history if event.kind == "received" and event.delivery_id in newer)
-    else:
-        # what is left after the three that do not count are states a slot can have
-        name = cast(SlotStateName, states[newest])
-    return SlotState(name, served, newest, len(states), late and served is None, stale_since)
+
+@dataclass
+class SlotFold:
+    """What the events of one slot came to so far; more may be added, in the order of their ids.
+
+    Attributes:
+        states: State of each delivery.
+        received_at: When each came.
+        declared: Those that say there is nothing to report.
+        is_told_overdue: An `overdue` event was there.
+    """
+
+    states: dict[str, DeliveryState] = field(default_factory=dict)
+    received_at: dict[str, datetime] = field(default_factory=dict)
+    declared: set[str] = field(default_factory=set)
+    is_told_overdue: bool = False
+
+    def add(self, event: Event) -> None:
+        """Add one event.
+
+        Raises:
+            ImpossibleHistory: It cannot have happened after what is known.
+        """
+        if event.delivery_id is None:
+            self.is_told_overdue = self.is_told_overdue or event.kind == "overdue"
+            return
+        this = event.delivery_id
+        if event.kind == "received" and this not in self.states:
+            self.received_at[this] = event.at
+            if event.facts.get("nothing_to_report"):
+                self.declared.add(this)
+        self.states[this] = _next(self.states.get(this), event, this in self.declared)
+
+    def copy(self) -> SlotFold:
+        """Another one that knows the same."""
+        return SlotFold(dict(self.states), dict(self.received_at), set(self.declared), self.is_told_overdue)
+
+    def state(self, *, due: datetime | None = None, now: datetime | None = None) -> SlotState:
+        """How the slot stands; see `slot_state`."""
+        if (due is None) != (now is None):
+            raise ValueError("`due` and `now` are given together or not at all")
+        attempt = {delivery: parse_delivery_id(delivery).attempt for delivery in self.states}
+        newest_first = sorted(self.states, key=lambda delivery: -attempt[delivery])
+        served = next((delivery for delivery in newest_first if self.states[delivery] in SERVED), None)
+        counting = [d for d in newest_first if self.states[d] not in ("withdrawn", "duplicate", "superseded")]
+        newest = counting[0] if counting else None
+        late = now > due if due is not None and now is not None else self.is_told_overdue
+        stale_since: datetime | None = None
+        name: SlotStateName
+        if newest is None:
+            name = "overdue" if late else "missing"
+        elif served is not None and newest != served:
+            name = "stale"
+            stale_since = min(self.received_at[d] for d in counting if attempt[d] > attempt[served])
+        else:
+            # what is left after the three that do not count are states a slot can have
+            name = cast(SlotStateName, self.states[newest])
+        return SlotState(name, served, newest, len(self.states), late and served is None, stale_since)
+
+
+def _next(state: DeliveryState | None, event: Event, nothing_to_report: bool) -> DeliveryState:
+    if event.kind == "received" and state is None:
+        return "received"
+    if event.kind not in KINDS or event.kind in ("received", "overdue") or state is None:
+        raise ImpossibleHistory(f"event {event.id}: {event.kind!r} cannot follow {state!r} ({event.delivery_id})")
+    return _after(state, event, nothing_to_report)
 
 
 def _after(state: DeliveryState, event: Event, nothing_to_report: bool) -> DeliveryState:
