@@ -10,7 +10,7 @@ from storage.people import OF_SUPPLIER, Person
 
 Act = Literal[
     "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
-    "delivery.check", "delivery.declare_nothing", "delivery.see", "region.see", "people.see", "people.invite", "acts.see",
+    "delivery.check", "delivery.declare_nothing", "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
 ]  # fmt: skip
 
 
@@ -45,6 +45,8 @@ RIGHTS: Mapping[Act, Right] = {
     "delivery.declare_nothing": Right(own=_LEADS),
     "delivery.see": Right(own=_SUPPLIERS, region=_STEERING),
     "region.see": Right(region=_STEERING | {"observer"}),
+    # eye level: who delivers sees how well everybody does
+    "scores.see": Right(signed_in=True),
     "people.see": Right(region=frozenset({"coordinator"})),
     "people.invite": Right(region=frozenset({"coordinator"})),
     "acts.see": Right(region=frozenset({"coordinator"})),

@@ -20,6 +20,7 @@ from portal.rights import Act, may
 from portal.texts import LANGUAGES, Language
 from portal.views import render
 from quality.desk import Desk
+from quality.scorecard import Troubles
 from storage.paths import parse_delivery_id
 from storage.people import People, Person, Session
 
@@ -43,6 +44,11 @@ class Visit:
         """Who is signed in; only where the act asks for somebody."""
         assert self.session is not None
         return self.session.person
+
+    @property
+    def troubles(self) -> Troubles:
+        """Which rules are broken most, counted once for all visits."""
+        return cast(Troubles, self.request.app.state.troubles)
 
     @property
     def address(self) -> str:

@@ -1,4 +1,4 @@
-"""What a supplier owes and how it stands; and the region as a whole."""
+"""What a supplier owes and how it stands."""
 
 from __future__ import annotations
 
@@ -22,22 +22,6 @@ def duties(visit: AVisit, supplier: str) -> Response:
         raise HTTPException(404)
     owed = sorted(_duties(visit, supplier), key=lambda duty: (duty["order"], duty["due_on"]))
     return visit.page("duties.html", supplier=visit.desk.pack.suppliers[supplier], duties=owed)
-
-
-@door(router, "GET", "/region", "region.see")
-def region(visit: AVisit) -> Response:
-    """Who delivered and who did not: one line a supplier and dataset."""
-    pack = visit.desk.pack.shared
-    counted: dict[tuple[str, str], dict[str, int]] = {}
-    for supplier in sorted(pack.suppliers):
-        for duty in _duties(visit, supplier):
-            states = counted.setdefault((supplier, duty["slot"].dataset), {})
-            states[duty["state"]] = states.get(duty["state"], 0) + 1
-    rows = [
-        {"supplier": pack.suppliers[supplier], "title": pack.contracts[dataset].title, "states": states}
-        for (supplier, dataset), states in counted.items()
-    ]
-    return visit.page("region.html", region=pack.region, rows=rows)
 
 
 def _duties(visit: Visit, supplier: str) -> list[dict[str, Any]]:

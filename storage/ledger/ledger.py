@@ -471,6 +471,13 @@ class Ledger:
                     bodies[row.delivery_id] = row.body
         return bodies
 
+    def findings(self, after: int = 0) -> list[tuple[int, str, list[dict[str, Any]]]]:
+        """Number, delivery and findings of every first verdict with a higher number, in order."""
+        v = t.verdicts.c
+        chosen = sa.select(v.id, v.delivery_id, v.body).where(v.id > after, v.replay.is_(False)).order_by(v.id)
+        with self._engine.connect() as c:
+            return [(row.id, row.delivery_id, row.body.get("findings", [])) for row in c.execute(chosen)]
+
     def history(self, target: str | Slot) -> list[Event]:
         """All that happened to a delivery (by id) or a slot (by name or as such), in order.
 
