@@ -111,6 +111,11 @@ class Contract:
         """Deliveries of the platform to itself: no part of the state of supply, of the foundation or of a release."""
         return bool(self.properties.get("internal", False))
 
+    @property
+    def partial_correction(self) -> bool:
+        """Whether the rows to mend may be sent back alone, in the receipt's workbook; all others stay as they were."""
+        return bool(self.properties.get("partialCorrection", False))
+
     @cached_property
     def by_name(self) -> Mapping[str, Field]:
         return {f.name: f for f in self.fields}

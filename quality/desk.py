@@ -8,6 +8,7 @@ of the judge process is in `quality.judging`.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import json
 import logging
@@ -30,6 +31,7 @@ from quality.contract import Contract
 from quality.errors import PlatformTrouble
 from quality.heartbeat import with_heartbeat
 from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
+from quality.mending import Mends, answered, goes_back
 from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
 from quality.region import RegionPack, Source, load_pack
 from quality.verdict import Finding, RowCounts, Verdict, Versions
@@ -52,6 +54,8 @@ INBOX = "inbox"
 KILLED = "file.killed_the_reader"
 #: Endings of what we lay beside a supplier's file; such files are never taken as deliveries.
 ANSWERS = (".eingang.html", ".eingang.json", ".quittung.html", ".quittung.json", ".quittung.xlsx")
+#: The one of them that people mend and send back under its name.
+MARKED = ".quittung.xlsx"
 #: A file in an inbox folder is taken once it has not changed for so long; it may still be being written.
 SETTLED_SECONDS = 0.3
 
@@ -90,6 +94,8 @@ class Desk:
         self._copies = self.home.work / who
         # several threads of an intake put in
         self._acknowledged: SimpleQueue[tuple[str, datetime]] = SimpleQueue()
+        # workbooks in inboxes of folders that are known to be answers of ours, by supplier, key and version
+        self._ours: set[tuple[str, str, str]] = set()
         self._pack: RegionPack | None = None
         self._pack_stamp: tuple[tuple[str, int], ...] = ()
 
@@ -246,7 +252,7 @@ class Desk:
         Raises:
             storage.objects.base.NoSuchObject: The store has no such version.
         """
-        if key.endswith(ANSWERS) or is_temporary(key):
+        if is_temporary(key) or self._is_ours(supplier, key, version):
             return 0
         whole = self.inboxes.puts_are_whole
         if not whole and modified_at and time.time() - modified_at.timestamp() < SETTLED_SECONDS:
@@ -266,6 +272,28 @@ class Desk:
         new = self.ledger.arrive(INBOX, supplier, key, version, kept.size, kept.sha256)
         reached("ledger.arrived")
         return self.settle(new, began_ns=began) if new is not None else 0
+
+    def _is_ours(self, supplier: str, key: str, version: str) -> bool:
+        """Whether an object of an inbox is an answer we laid there; a workbook somebody worked on is none any more."""
+        if not key.endswith(MARKED) or self.settings.is_server:
+            # into a store's inbox nobody but the supplier puts anything, and answers of other kinds mend nothing
+            return key.endswith(ANSWERS)
+        if (supplier, key, version) in self._ours:
+            return True
+        try:
+            with self.inboxes.open(f"{supplier}/{key}", version) as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # any binary file
+        except NoSuchObject:
+            return True
+        laid = self.home.laid_beside(supplier)
+        written = set(laid.read_text(encoding="ascii").split()) if laid.exists() else set()
+        if found not in written:
+            # laid there by a Verbund that did not note it yet
+            known = (receipt.read_bytes() for receipt in self.home.receipts(supplier).glob(f"*{MARKED}"))
+            if found not in {hashlib.sha256(content).hexdigest() for content in known}:
+                return False
+        self._ours.add((supplier, key, version))
+        return True
 
     def settle(self, arrival: Arrival, *, began_ns: int | None = None) -> int:
         """Turn an arrival into a delivery, or answer why it cannot be one.
@@ -342,9 +370,24 @@ class Desk:
     def _meant(self, arrival: Arrival) -> Assigned | Unassigned | None:
         """The slot of an arrival; None for one of a source that the pack does not name (any more)."""
         if arrival.origin == INBOX:
-            return assign(self.pack, arrival.supplier, arrival.key)
+            told = assign(self.pack, arrival.supplier, arrival.key.removesuffix(MARKED))
+            if arrival.key.endswith(".xlsx") and (answers := self._answers_slot(arrival)):
+                return answers
+            return told
         source = next((source for source in self.pack.sources if source.origin == arrival.origin), None)
         return assign_pulled(self.pack, source, arrival.key) if source else None
+
+    def _answers_slot(self, arrival: Arrival) -> Assigned | None:
+        """The slot a workbook of mended rows says it belongs to, whatever it is called by now."""
+        with contextlib.ExitStack() as lent:
+            source = lent.enter_context(self.vault.lent(arrival.sha256, self._copies))
+            if source.parent == self._copies:
+                lent.callback(source.unlink, missing_ok=True)
+            answer = answered(source, self.home.work)
+        base = parse_delivery_id(answer.delivery) if answer else None
+        if base is None or base.supplier != arrival.supplier or base.dataset not in self.pack.contracts:
+            return None
+        return Assigned(base.dataset, read_period(base.period))
 
     def _acknowledge(self, delivery: Delivery) -> None:
         contract = self.pack.contracts[delivery.dataset]
@@ -409,18 +452,33 @@ class Desk:
             return self._judge(delivery, None)
         judged = None
         try:
-            with self.vault.lent(delivery.sha256, self._copies) as source:
-                judged = self._judge(delivery, source)
+            with contextlib.ExitStack() as lent:
+                source = lent.enter_context(self.vault.lent(delivery.sha256, self._copies))
+                judged = self._judge(delivery, source, self._goes_back(delivery.slot, delivery.attempt, source, lent))
         except VaultDamaged:
             if judged is not None:
                 self.bench.forget(judged)
             raise
         return judged
 
-    def _judge(self, delivery: Delivery, source: Path | None) -> Judged:
+    def _goes_back(self, slot: Slot, attempt: int, source: Path, lent: contextlib.ExitStack) -> Mends | None:
+        contract = self.pack.contracts.get(slot.dataset)
+        if contract is None:
+            return None
+
+        def lend(sha256: str) -> Path:
+            path = lent.enter_context(self.vault.lent(sha256, self._copies))
+            if path.parent == self._copies:
+                lent.callback(path.unlink, missing_ok=True)
+            return path
+
+        work = self.home.work
+        return goes_back(source, slot, attempt, contract, ledger=self.ledger, lend=lend, work=work)
+
+    def _judge(self, delivery: Delivery, source: Path | None, mends: Mends | None = None) -> Judged:
         task = Task(
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
-            delivery.sha256, delivery.file_name, source, delivery.nothing_to_report,
+            delivery.sha256, delivery.file_name, source, delivery.nothing_to_report, mends,
         )  # fmt: skip
         with span("judge", delivery.delivery_id, bytes=delivery.size):
             return judge(
@@ -527,8 +585,9 @@ class Desk:
             supplier_name=self.pack.suppliers[delivery.supplier].name,
             dataset_title=contract.title if contract else {},
             file_name=delivery.file_name, sha256=delivery.sha256, size=delivery.size, received_at=delivery.received_at,
-            due_on=due, source=judged.task.source, format=judged.format, landed=judged.landed, marks=judged.marks,
-            synthetic=delivery.synthetic,
+            # mended rows are no workbook of the supplier's that could be marked
+            due_on=due, source=None if judged.task.mends else judged.task.source, format=judged.format, landed=judged.landed, marks=judged.marks,
+            synthetic=delivery.synthetic, takes_mended_rows=contract is not None and contract.partial_correction,
         )  # fmt: skip
 
     def rejudge(self, delivery_id: str, *, tell: bool = True) -> Judged:
@@ -555,13 +614,15 @@ class Desk:
         """
         self._known(supplier, dataset, period)
         self.ensure_tables(self.pack)
-        import hashlib
-
         with source.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         attempt = self.ledger.slot(Slot(supplier, dataset, period)).attempts + 1
         name = file_name or source.name
-        with tempfile.TemporaryDirectory(dir=self.home.work, prefix="check-") as folder:
+        with (
+            tempfile.TemporaryDirectory(dir=self.home.work, prefix="check-") as folder,
+            contextlib.ExitStack() as lent,
+        ):
+            mends = self._goes_back(Slot(supplier, dataset, period), attempt, source, lent)
             task = Task(
                 f"{supplier}--{dataset}--{period}--{attempt:02d}",
                 supplier,
@@ -571,6 +632,7 @@ class Desk:
                 sha256,
                 name,
                 source,
+                mends=mends,
             )
             judged = judge(
                 self.bench, task, landed_to=Path(folder) / "landed.parquet", marks_to=Path(folder) / "marks.parquet"
@@ -742,6 +804,9 @@ class Desk:
                 continue
             beside = self.home.inbox(supplier) / key
             if beside.parent.is_dir():
+                if file == files.xlsx:
+                    with self.home.laid_beside(supplier).open("a", encoding="ascii") as laid:
+                        laid.write(hashlib.sha256(file.read_bytes()).hexdigest() + "\n")
                 fresh = beside.with_name(f".{beside.name}{ending}.tmp")
                 shutil.copyfile(file, fresh)
                 fresh.replace(beside.with_name(f"{beside.name}{ending}"))

@@ -23,6 +23,7 @@ from quality.contract import Contract
 from quality.dialect import Dialect
 from quality.errors import PlatformTrouble
 from quality.expectations import Expectations
+from quality.mending import Mends, mend, without_status
 from quality.region import Mandate, RegionPack
 from quality.rules import Check, Scope, checks_for, once_per_value
 from quality.verdict import Changes, Finding, Outcome, RowCounts, State, Verdict, Versions
@@ -30,6 +31,7 @@ from storage import clock
 from storage.accepted import RowsFile
 from storage.periods import Period, previous
 from storage.readers import Landed, Unreadable, read
+from storage.readers.base import FormatSpec
 
 #: From this many landed rows on, typed rows are written to Parquet instead of held in memory.
 LARGE = 200_000
@@ -60,6 +62,8 @@ class Task:
     file_name: str
     source: Path | None
     nothing_to_report: bool = False
+    mends: Mends | None = None
+    """What `source` goes back to, where it is a workbook of mended rows."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,8 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
     mandate = pack.mandate(task.supplier, task.dataset, task.period.start, task.period.end)
     if contract is None or mandate is None:
         return Judged(task, _no_mandate(pack, contract, task))
-    dialect = choose_dialect(pack, mandate, task.file_name)
+    file_name = task.mends.file_name if task.mends and task.mends.whole else task.file_name
+    dialect = choose_dialect(pack, mandate, file_name)
     versions = Versions(contract.fingerprint, pack.dialect_fingerprint(dialect), pack.mappings_fingerprint)
     if task.period.interval != contract.interval:
         wrong = Finding("slot.not_owed", "fatal", 0, {"expected": contract.interval, "found": str(task.period)})
@@ -173,11 +178,9 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
         raise PlatformTrouble("a delivery without bytes cannot be judged", cause=task.delivery)
     landed_to.parent.mkdir(parents=True, exist_ok=True)
     spec = dialect.format.model_copy(update=_reading(dialect))
-    try:
-        landed = read(task.source, spec, landed_to, name=task.file_name)
-    except Unreadable as error:
-        facts = {**error.facts, "line": error.line} if error.line else error.facts
-        return Judged(task, _rejected(task, versions, [Finding(error.rule, "fatal", 0, facts)]), format=spec.type)
+    landed = _land(task, task.source, spec, landed_to)
+    if isinstance(landed, Finding):
+        return Judged(task, _rejected(task, versions, [landed]), format=spec.type)
     notes = [
         Finding(note.rule, note.severity, 0, {**note.facts, "line": note.line, "sheet": note.sheet})
         for note in landed.notes
@@ -186,6 +189,22 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
         return _Judging(bench, task, contract, dialect, mandate, versions, landed, marks_to).run(notes)
     except duckdb.Error as error:
         raise PlatformTrouble("a delivery could not be judged", cause=str(error), delivery=task.delivery) from error
+
+
+def _land(task: Task, source: Path, spec: FormatSpec, to: Path) -> Landed | Finding:
+    """Read what was sent, or what mended rows go back to with those rows in their places; why not, where it cannot be."""
+    mends = task.mends or Mends(source, task.file_name)
+    if mends.whole is None:
+        return mends.problem or Finding("file.unreadable", "fatal", 0)
+    try:
+        landed: Landed | Finding = without_status(read(mends.whole, spec, to, name=mends.file_name))
+    except Unreadable as error:
+        facts = {**error.facts, "line": error.line} if error.line else error.facts
+        return Finding(error.rule, "fatal", 0, facts)
+    for answer in mends.answers:
+        if isinstance(landed, Landed):
+            landed = mend(landed, answer, spec)
+    return landed
 
 
 def choose_dialect(pack: RegionPack, mandate: Mandate, file_name: str) -> Dialect:
@@ -206,6 +225,7 @@ class _Judging:
         self.mandate, self.versions, self.landed, self.marks_to = mandate, versions, landed, marks_to
         self.con = bench.connection
         self.large = landed.rows > LARGE
+        self.file_name = task.mends.file_name if task.mends and task.mends.whole else task.file_name
         self.number = bench.next_number()
         self.relations: list[str] = []
         self.files: list[Path] = []
@@ -216,7 +236,7 @@ class _Judging:
             f"create or replace temp view landed as select * from read_parquet({_text(str(self.landed.path))})"
         )
         layout = conversion.lay_out(
-            self.contract, self.dialect, self.landed, file_name=self.task.file_name, period=self.task.period,
+            self.contract, self.dialect, self.landed, file_name=self.file_name, period=self.task.period,
             tidy=self._tidy() if self.large else frozenset(),
         )  # fmt: skip
         found = [*notes, *layout.findings]

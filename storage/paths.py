@@ -164,6 +164,10 @@ class Home:
         """Folder of everything one supplier was answered."""
         return self.root / "receipts" / checked_supplier(supplier)
 
+    def laid_beside(self, supplier: str) -> Path:
+        """Sums of the workbooks that were laid beside files of this supplier's inbox, a line each."""
+        return self.receipts(supplier) / ".beside.sha256"
+
     # --- bytes and rows ---
 
     @property

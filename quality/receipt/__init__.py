@@ -39,6 +39,7 @@ class Sent:
             (the sender's column name, or null for the whole row), `rule`, `severity`, `value`, `row_state` VARCHAR
             (`quarantined` or `accepted_with_warning`).
         synthetic: Figures invented for a demonstration; every form of the receipt says so.
+        takes_mended_rows: The workbook of rows to mend may be sent back as it is.
     """
 
     supplier_name: str
@@ -53,6 +54,7 @@ class Sent:
     landed: Path | None
     marks: Path | None
     synthetic: bool = False
+    takes_mended_rows: bool = False
 
 
 @dataclass(frozen=True)

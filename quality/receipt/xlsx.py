@@ -360,7 +360,10 @@ def _rows_to_mend(
     for values in _mended(sheet, delivered, names, lines, words, has_sheet=has_sheet):
         sheet.append(values)
     concerned = max(len(lines), verdict.rows.quarantined + verdict.rows.accepted_with_warning)
-    notes = _notes(own=False, sheet=title, shown=len(lines), concerned=concerned, own_too_large=sent.format == "xlsx")
+    notes = _notes(
+        own=False, sheet=title, shown=len(lines), concerned=concerned, own_too_large=sent.format == "xlsx" and sent.source is not None,
+        send_back=sent.takes_mended_rows,
+    )  # fmt: skip
     _add_receipt_sheet(workbook, document, own=False, notes=notes)
     workbook.save(to)
 
@@ -442,17 +445,28 @@ def _lines(marks: Path) -> dict[Place, _Line]:
 
 
 def _notes(
-    *, own: bool, sheet: str = "", shown: int = 0, concerned: int = 0, own_too_large: bool = False
+    *,
+    own: bool,
+    sheet: str = "",
+    shown: int = 0,
+    concerned: int = 0,
+    own_too_large: bool = False,
+    send_back: bool = False,
 ) -> list[tuple[str, dict[str, Any]]]:
     if own:
         header = messages.text("workbook.status_header", "de")
-        return [("workbook.note_own", {"header": header, "most": COMMENTS}), ("workbook.note_formulas", {})]
+        own_notes: list[tuple[str, dict[str, Any]]] = [("workbook.note_own", {"header": header, "most": COMMENTS})]
+        return [*own_notes, ("workbook.note_formulas", {}), ("workbook.note_own_back", {})]
     notes: list[tuple[str, dict[str, Any]]] = [("workbook.note_mend", {"sheet": sheet})]
     if concerned > shown:
         notes.append(("workbook.note_capped", {"count": concerned, "most": shown}))
     if own_too_large:
         notes.append(("workbook.note_own_too_large", {}))
-    return [*notes, ("workbook.note_apostrophe", {}), ("workbook.note_resend", {})]
+    return [
+        *notes,
+        ("workbook.note_apostrophe", {}),
+        ("workbook.note_send_back" if send_back else "workbook.note_resend", {}),
+    ]
 
 
 def _add_receipt_sheet(

@@ -58,6 +58,13 @@ PLATFORM_RULES = [
     "slot.late",
     "delivery.duplicate",
     "delivery.superseded",
+    "mending.not_allowed",
+    "mending.other_slot",
+    "mending.unknown_delivery",
+    "mending.outdated",
+    "mending.too_often",
+    "mending.columns",
+    "mending.lines",
 ]
 KINDS = [
     "expect_column_values_to_not_be_null",
