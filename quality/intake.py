@@ -67,10 +67,13 @@ def _serve(settings: Settings, stop: threading.Event, ready: Callable[[], None] 
             work = _Work(desk, told, pool)
             for _ in arrivals.wakes(settings, ARRIVALS, stop, at_least_every=min(settings.sweep_seconds, 2.0)):
                 try:
-                    work.begin_waiting(stop)
-                    if time.monotonic() - swept >= settings.sweep_seconds:
-                        work.sweep()
-                        swept = time.monotonic()
+                    waits = True
+                    while waits and not stop.is_set():
+                        # however many events wait, the sweep has its time: what an event missed does not wait for them all
+                        waits = work.begin_waiting(stop, until=swept + settings.sweep_seconds)
+                        if time.monotonic() - swept >= settings.sweep_seconds:
+                            work.sweep()
+                            swept = time.monotonic()
                 except Exception:
                     log.exception("arrivals could not be taken in; trying again")
                     stop.wait(1.0)
@@ -96,8 +99,8 @@ class _Work:
         self._busy: dict[str, Future[_Taken]] = {}
         self._rests: dict[str, float] = {}
 
-    def begin_waiting(self, stop: threading.Event) -> None:
-        """Work off every event that waits; returns when none is left that could be begun."""
+    def begin_waiting(self, stop: threading.Event, until: float) -> bool:
+        """Work off every event that waits, at most until a time; returns whether some are left that could be begun."""
         while not stop.is_set():
             self._collect()
             by_supplier: dict[str, list[Told]] = {}
@@ -109,9 +112,12 @@ class _Work:
                 self._busy[supplier] = self._pool.submit(self._take, supplier, by_supplier[supplier])
             waits = any(self._rests.get(supplier, 0) <= now for supplier in by_supplier)
             if not waits or not self._busy:
-                return
+                return False
+            if now > until:
+                return True
             # whoever is done first makes room; others go on while a large file is taken in
             wait(list(self._busy.values()), timeout=0.2, return_when=FIRST_COMPLETED)
+        return False
 
     def sweep(self) -> None:
         """Look through every inbox for what no event told."""

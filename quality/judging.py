@@ -102,11 +102,22 @@ class Pace:
             self._seconds[supplier] = time.monotonic() - began
 
 
-def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1), pace: Pace | None = None) -> int:
+def work_queue(
+    desk: Desk,
+    shard: tuple[int, int] = (0, 1),
+    pace: Pace | None = None,
+    between: Callable[[], None] | None = None,
+) -> int:
     """Judge and answer everything that waits, in batches of at most `batch_seconds`. Returns how many were begun.
 
     Several suppliers are answered after a round of turns, one alone when the time is up. A supplier is this judge's until
     its answers are written: however much it sends, and however long its receipts take, other judges stay free.
+
+    Args:
+        desk: Who judges.
+        shard: Which part of how many.
+        pace: What is known of how long each supplier's files take.
+        between: Called between two batches: a queue may take hours, and what is due meanwhile does not wait for its end.
     """
     begun, pace = 0, pace or Pace()
     while waiting := desk.ledger.waiting(desk.who, shard):
@@ -118,6 +129,8 @@ def work_queue(desk: Desk, shard: tuple[int, int] = (0, 1), pace: Pace | None = 
         if begun == before:
             # all that waits is in others' hands
             break
+        if between:
+            between()
     return begun
 
 
@@ -198,17 +211,15 @@ def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, re
     if ready:
         ready()
     try:
-        owed = _Owed(desk)
         if shard[0] == 0:
             desk.write_owed_receipts()
+        rounds = _Rounds(desk) if shard[0] == 0 else None
         part = (0, 1) if settings.is_server else shard
         for _ in _wakes(settings, stop):
             try:
-                if shard[0] == 0 and not settings.is_server:
-                    desk.sweep_inboxes()
-                work_queue(desk, part, pace)
-                if shard[0] == 0:
-                    owed.look()
+                if rounds:
+                    rounds.begin()
+                work_queue(desk, part, pace, rounds.go_on if rounds else None)
             except Exception:
                 # a judge that ends helps nobody: the reason is logged, state is unchanged, the next wake tries again
                 log.exception("the queue could not be worked; trying again")
@@ -217,20 +228,36 @@ def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, re
         desk.close()
 
 
-class _Owed:
-    """Receipts that stayed owed for a whole pause: who owed them died, or the store was down."""
+class _Rounds:
+    """What the first judge does beside judging: inboxes are looked through and owed receipts written, however long the queue.
+
+    A receipt that stayed owed for a whole pause is written here: who owed it died, or the store was down.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._seen = desk, set[tuple[str, ReceiptKind]]()
-        self._next = time.monotonic() + OWED_SECONDS
+        self._swept, self._looked = 0.0, time.monotonic()
 
-    def look(self) -> None:
-        """Write them, once in a while."""
-        if time.monotonic() < self._next:
+    def begin(self) -> None:
+        """Something may have come: look now."""
+        # on a server the intake looks through the inboxes
+        if not self._desk.settings.is_server:
+            self._desk.sweep_inboxes()
+            self._swept = time.monotonic()
+        self._write_owed()
+
+    def go_on(self) -> None:
+        """While a long queue is worked: look once in a while."""
+        if time.monotonic() - self._swept >= self._desk.settings.sweep_seconds:
+            self.begin()
+        self._write_owed()
+
+    def _write_owed(self) -> None:
+        if time.monotonic() - self._looked < OWED_SECONDS:
             return
         owed = self._desk.ledger.owed_receipts()
         self._desk.write_owed_receipts(owed & self._seen)
-        self._seen, self._next = owed, time.monotonic() + OWED_SECONDS
+        self._seen, self._looked = owed, time.monotonic()
 
 
 @contextlib.contextmanager

@@ -50,12 +50,15 @@ class Arrivals:
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
 
     def waiting(self, limit: int = 200) -> list[Told]:
-        """Events nobody has worked off, suppliers (second part of the key) in turn, each one's oldest first."""
+        """Events nobody has worked off, suppliers in turn, each one's oldest first.
+
+        The supplier is the second part of the key; stores tell keys with `/` written as `%2F`, too.
+        """
         rows = self._run(
             """
             select id, bucket, key, version_id, size, event_time, seen_at
             from (
-                select *, row_number() over (partition by split_part(key, '/', 2) order by id) as turn
+                select *, row_number() over (partition by split_part(regexp_replace(key, '%%2f', '/', 'gi'), '/', 2) order by id) as turn
                 from intake.arrival where done_at is null
             ) as queued
             order by turn, id limit %s

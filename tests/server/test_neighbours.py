@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from quality import intake, judging
 from quality.desk import Desk
 from quality.judge import Judged
-from storage import lake, stores
+from storage import database, lake, stores
+from storage.arrivals import Arrivals
 from storage.ledger.ledger import Ledger
 from storage.settings import Settings
 from tests.server.support.servers import wait_for
@@ -101,6 +103,23 @@ def test_every_file_of_poison_has_a_verdict_and_no_row_of_it_is_accepted(ends: M
     assert len(states) == POISONS
     assert {state for _, state in states} == {"rejected"}
     assert rows == []
+
+
+@pytest.mark.parametrize("slash", ["%2F", "/"])
+def test_events_are_taken_supplier_by_supplier_however_the_store_writes_its_keys(
+    servers: Mapping[str, str], tmp_path: Path, slash: str
+) -> None:
+    settings = settings_on(servers, tmp_path, PLAIN)
+    keys = [f"inbox/{WORKS}/{nth}.csv" for nth in range(300)] + [f"inbox/{THIRD}/late.csv"]
+    with psycopg.connect(database.conninfo(settings)) as connection, connection.cursor() as cursor:
+        cursor.execute("delete from intake.arrival")
+        cursor.executemany(
+            "insert into intake.arrival (bucket, key) values ('verbund', %s)",
+            [(key.replace("/", slash),) for key in keys],
+        )
+    told = Arrivals(settings)
+    assert f"inbox/{THIRD}/late.csv" in [one.key for one in told.waiting(2)]
+    told.close()
 
 
 def test_a_supplier_is_one_judges_until_its_answer_is_out(servers: Mapping[str, str], tmp_path: Path) -> None:
