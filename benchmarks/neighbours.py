@@ -2,19 +2,22 @@
 
 Four suppliers deliver small files one after the other, on servers nobody disturbs and then beside a fifth one who sends
 files that cannot be read (an hour in the kept results), 10,000 files, or one of 2 GB. Intake, two judges, store, front and
-database share the machine. Needs what `.ci/servers` installs.
+database share the machine. The fifth one's own program would run elsewhere; here it gives way to all others. Needs what
+`.ci/servers` installs.
 """
 
 from __future__ import annotations
 
 import io
 import itertools
+import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from benchmarks.files import small_file, write_quarter_hours
@@ -106,11 +109,17 @@ def deliver(
 
 
 def disturbed(
-    to: Installation, offend: Callable[[Installation, threading.Event], str], seconds: float, files: int
+    to: Installation, offend: Callable[[Installation, Event], str], seconds: float, files: int
 ) -> tuple[Delivered, str]:
     """The neighbours' deliveries while somebody offends; at least as many as undisturbed, spread over the time."""
-    stop, told = threading.Event(), list[str]()
-    offender = threading.Thread(target=lambda: told.append(offend(to, stop)))
+    processes = multiprocessing.get_context("fork")
+    stop, told = processes.Event(), processes.SimpleQueue()
+
+    def send() -> None:
+        os.nice(19)
+        told.put(offend(to, stop))
+
+    offender = processes.Process(target=send)
     offender.start()
     time.sleep(2.0)
     until = time.monotonic() + seconds
@@ -122,7 +131,7 @@ def disturbed(
     offenders = [view for view in ledger.deliveries() if view.supplier in (depot(OFFENDER), METERS)]
     judged = sum(view.verdict_state is not None for view in offenders)
     ledger.close()
-    return done, f"{told[0]}; {len(offenders)} received and {judged} of them judged by then"
+    return done, f"{told.get()}; {len(offenders)} received and {judged} of them judged by then"
 
 
 def _until(until: float, files: int, pause: float) -> Iterator[float]:
@@ -133,7 +142,7 @@ def _until(until: float, files: int, pause: float) -> Iterator[float]:
         yield pause
 
 
-def send_poison(to: Installation, stop: threading.Event) -> str:
+def send_poison(to: Installation, stop: Event) -> str:
     sent = 0
     for ending, content in poisons():
         if stop.is_set():

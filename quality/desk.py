@@ -202,8 +202,11 @@ class Desk:
         self.note_receipts()
         return delivery
 
-    def sweep_inboxes(self) -> int:
+    def sweep_inboxes(self, backlog: int | None = None) -> int:
         """Take in every file in an inbox that is not known yet, and finish arrivals a crash left open.
+
+        Args:
+            backlog: Leave a supplier's files where they are while so many of its deliveries wait for their verdict.
 
         Returns:
             How many files were taken in or answered.
@@ -212,29 +215,39 @@ class Desk:
         try:
             for arrival in self.ledger.unsettled():
                 taken += self.settle(arrival)
-            taken += self._take_new_files()
+            taken += self._take_new_files(backlog)
         finally:
             self.note_receipts()
         return taken
 
-    def _take_new_files(self) -> int:
+    def _take_new_files(self, backlog: int | None) -> int:
         taken = 0
         for supplier in sorted(self.pack.suppliers):
             try:
-                taken += self.sweep_inbox(supplier)
+                room = None if backlog is None else backlog - self.ledger.backlog(supplier)
+                taken += self.sweep_inbox(supplier, room)
             except OSError:
                 # one inbox that cannot be read keeps nobody else waiting; the next sweep looks again
                 log.exception("the inbox of %s could not be looked through", supplier)
         return taken
 
-    def sweep_inbox(self, supplier: str) -> int:
-        """Take in what is new in one supplier's inbox, every version of it; returns how many files that were."""
+    def sweep_inbox(self, supplier: str, most: int | None = None) -> int:
+        """Take in what is new in one supplier's inbox, every version of it; returns how many files that were.
+
+        Args:
+            supplier: Whose inbox.
+            most: At most so many; the next sweep goes on.
+        """
+        if most is not None and most <= 0:
+            return 0
         known = self.ledger.known(INBOX, supplier)
         taken = 0
         for info in self.inboxes.versions(f"{supplier}/"):
             key = info.key.removeprefix(f"{supplier}/")
             if (key, info.version) not in known:
                 taken += self.take_in(supplier, key, info.version, modified_at=info.modified_at)
+                if most is not None and taken >= most:
+                    break
         return taken
 
     def take_in(self, supplier: str, key: str, version: str, *, modified_at: datetime | None = None) -> int:

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from quality.desk import Desk
+from quality.judging import BACKLOG
 from storage import arrivals, locks, stores
 from storage.arrivals import ARRIVALS, Arrivals, Told
 from storage.crash import reached
@@ -28,6 +29,8 @@ AT_ONCE = 4
 TURN_SECONDS = 2.0
 #: A supplier whose arrivals cannot be taken in is left alone for so long; the store may be down.
 REST_SECONDS = 3.0
+#: A supplier with as many deliveries waiting for their verdict as may be is looked at again after so long.
+FULL_SECONDS = 1.0
 #: So many failures in a row end a supplier's turn.
 FAILURES = 3
 _PREFIX = "inbox/"
@@ -84,11 +87,12 @@ def _serve(settings: Settings, stop: threading.Event, ready: Callable[[], None] 
 
 @dataclass
 class _Taken:
-    """What a turn came to: events that are done with, those that were none, and how many failed."""
+    """What a turn came to: events that are done with, those that were none, how many failed; whether no more has room."""
 
     done: list[int] = field(default_factory=list)
     problems: list[tuple[int, str]] = field(default_factory=list)
     failures: int = 0
+    full: bool = False
 
 
 class _Work:
@@ -103,15 +107,14 @@ class _Work:
         """Work off every event that waits, at most until a time; returns whether some are left that could be begun."""
         while not stop.is_set():
             self._collect()
-            by_supplier: dict[str, list[Told]] = {}
-            for one in self._told.waiting(1000):
-                by_supplier.setdefault(_supplier_of(one.key), []).append(one)
             now = time.monotonic()
-            fresh = [s for s in by_supplier if s not in self._busy and self._rests.get(s, 0) <= now]
-            for supplier in fresh[: max(0, AT_ONCE - len(self._busy))]:
+            resting = [supplier for supplier, end in self._rests.items() if end > now]
+            by_supplier: dict[str, list[Told]] = {}
+            for one in self._told.waiting([*self._busy, *resting]):
+                by_supplier.setdefault(_supplier_of(one.key), []).append(one)
+            for supplier in list(by_supplier)[: max(0, AT_ONCE - len(self._busy))]:
                 self._busy[supplier] = self._pool.submit(self._take, supplier, by_supplier[supplier])
-            waits = any(self._rests.get(supplier, 0) <= now for supplier in by_supplier)
-            if not waits or not self._busy:
+            if not self._busy:
                 return False
             if now > until:
                 return True
@@ -138,14 +141,14 @@ class _Work:
                 self._told.done(taken.done)
                 for number, problem in taken.problems:
                     self._told.done([number], problem)
-                if taken.failures:
-                    self._rests[supplier] = time.monotonic() + REST_SECONDS
+                if taken.failures or taken.full:
+                    self._rests[supplier] = time.monotonic() + (REST_SECONDS if taken.failures else FULL_SECONDS)
         self._desk.note_receipts()
 
     def _sweep_one(self, supplier: str) -> _Taken:
         taken = _Taken()
         try:
-            self._desk.sweep_inbox(supplier)
+            self._desk.sweep_inbox(supplier, BACKLOG - self._desk.ledger.backlog(supplier))
         except Exception:
             # one inbox that cannot be read keeps nobody else waiting; the next sweep looks again
             log.exception("the inbox of %s could not be looked through", supplier)
@@ -155,7 +158,11 @@ class _Work:
     def _take(self, supplier: str, events: Sequence[Told]) -> _Taken:
         taken = _Taken()
         due = time.monotonic() + TURN_SECONDS
+        room = BACKLOG - self._desk.ledger.backlog(supplier)
         for event in events:
+            if len(taken.done) >= room:
+                taken.full = True
+                break
             if event.bucket != self._desk.settings.s3_bucket or supplier not in self._desk.pack.suppliers:
                 taken.problems.append((event.id, "not a key of a supplier's inbox"))
                 continue

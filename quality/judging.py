@@ -38,6 +38,9 @@ DANGEROUS_AFTER = 3
 #: A judge keeps what it has in hand by renewing its lease. Once it died, one of the same name may go on at once, and
 #: others after this time.
 LEASE_SECONDS = 120.0
+#: A supplier's files stay in its inbox while so many of its deliveries wait for their verdict: taking in ten thousand at
+#: once would cost the others time and win their sender none.
+BACKLOG = 300
 #: A receipt that is owed for so long is written by the first judge; shorter, and somebody may still be at it.
 OWED_SECONDS = 10.0
 
@@ -242,7 +245,7 @@ class _Rounds:
         """Something may have come: look now."""
         # on a server the intake looks through the inboxes
         if not self._desk.settings.is_server:
-            self._desk.sweep_inboxes()
+            self._desk.sweep_inboxes(BACKLOG)
             self._swept = time.monotonic()
         self._write_owed()
 

@@ -49,21 +49,26 @@ class Arrivals:
         self._settings = settings
         self._connection: psycopg.Connection[dict[str, Any]] | None = None
 
-    def waiting(self, limit: int = 200) -> list[Told]:
+    def waiting(self, but_of: Sequence[str] = (), each: int = 200) -> list[Told]:
         """Events nobody has worked off, suppliers in turn, each one's oldest first.
 
-        The supplier is the second part of the key; stores tell keys with `/` written as `%2F`, too.
+        Args:
+            but_of: Suppliers whose events are left out.
+            each: At most so many of one supplier.
         """
         rows = self._run(
             """
-            select id, bucket, key, version_id, size, event_time, seen_at
-            from (
-                select *, row_number() over (partition by split_part(regexp_replace(key, '%%2f', '/', 'gi'), '/', 2) order by id) as turn
-                from intake.arrival where done_at is null
-            ) as queued
-            order by turn, id limit %s
+            select told.id, bucket, key, version_id, size, event_time, seen_at
+            from (select distinct supplier from intake.arrival where done_at is null and supplier <> all(%s)) as waiting
+            cross join lateral (
+                select *, row_number() over (order by id) as turn from (
+                    select * from intake.arrival
+                    where done_at is null and supplier = waiting.supplier order by id limit %s
+                ) as oldest
+            ) as told
+            order by turn, told.id
             """,
-            (limit,),
+            (list(but_of), each),
         )
         return [
             Told(row["id"], row["bucket"], unquote_plus(row["key"]), row["version_id"] or "", row["size"] or 0, row["event_time"], row["seen_at"])

@@ -22,7 +22,12 @@ create table if not exists intake.arrival (
     unique (bucket, key, version_id)
 );
 
-create index if not exists arrival_waiting on intake.arrival (id) where done_at is null;
+-- Whose it is: the second part of the key. Stores tell keys with `/` written as `%2F`, too.
+alter table intake.arrival add column if not exists supplier text
+    generated always as (split_part(regexp_replace(key, '%2f', '/', 'gi'), '/', 2)) stored;
+
+drop index if exists intake.arrival_waiting;
+create index if not exists arrival_waiting_of on intake.arrival (supplier, id) where done_at is null;
 
 create table if not exists intake.bad_event (
     id bigint generated always as identity primary key,

@@ -242,6 +242,12 @@ class Ledger:
         with self._engine.connect() as c:
             return {(row.delivery_id, cast(ReceiptKind, row.kind)) for row in c.execute(sa.select(t.owed_receipts))}
 
+    def backlog(self, supplier: str) -> int:
+        """How many of a supplier's deliveries wait for their verdict."""
+        with self._engine.connect() as c:
+            count = sa.select(sa.func.count()).select_from(t.queue).where(t.queue.c.supplier == supplier)
+            return int(c.execute(count).scalar_one())
+
     def waiting(self, judge: str, shard: tuple[int, int] = (0, 1), limit: int = 200) -> list[Delivery]:
         """What is to be judged next: suppliers in turn, each one's oldest first, of a slot only the oldest attempt.
 

@@ -597,3 +597,16 @@ def test_a_file_that_may_take_long_is_begun_with_nobody_elses_answer_in_hand(
     monkeypatch.setattr(bench.desk, "judge", watched)
     work_queue(bench.desk, pace=pace)
     assert seen == {quick: "judging", long: "accepted"}
+
+
+def test_of_a_flood_only_so_much_is_taken_in_at_once_and_the_others_are_all_taken_in(bench: TestBench) -> None:
+    for year in range(2015, 2022):
+        drop(bench.settings, f"{WORKS}/waste_balance/{year}/balance.csv", written([WASTE | {"year": str(year)}]))
+    drop(bench.settings, f"{THIRD}/waste_balance/2024/balance.csv", written([WASTE | {"area_code": SOLINGEN}]))
+    taken = []
+    for _ in range(4):
+        bench.desk.sweep_inboxes(backlog=3)
+        taken.append([bench.desk.ledger.backlog(supplier) for supplier in (WORKS, THIRD)])
+        work_queue(bench.desk)
+    assert taken == [[3, 1], [3, 0], [1, 0], [0, 0]]
+    assert {view.state for view in bench.desk.ledger.deliveries()} == {"accepted"}
