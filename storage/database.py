@@ -58,6 +58,10 @@ def dagster_url(settings: Settings) -> str:
     return url.render_as_string(hide_password=False)
 
 
+#: Finds what `infra/postgres/intake.sql` made last; change it with that file, so that an upgrade runs it again.
+_NEWEST_OF_INTAKE = "select 1 from pg_attribute where attrelid = to_regclass('intake.arrival') and attname = 'supplier'"
+
+
 def prepare(settings: Settings) -> None:
     """Make the schemas the platform keeps its state in, and the receiver of the store's events; may be repeated.
 
@@ -75,7 +79,7 @@ def prepare(settings: Settings) -> None:
             # asked first: a role that may not create schemas can still work where they stand
             if connection.execute("select to_regnamespace(%s)", (schema,)).fetchone() == (None,):
                 connection.execute(f"create schema {schema}")
-        if connection.execute("select to_regclass('intake.supplier')").fetchone() == (None,):
+        if connection.execute(_NEWEST_OF_INTAKE).fetchone() is None:
             connection.execute(intake_file().read_bytes())
 
 

@@ -105,6 +105,16 @@ def test_every_file_of_poison_has_a_verdict_and_no_row_of_it_is_accepted(ends: M
     assert rows == []
 
 
+def test_a_receiver_of_before_is_made_anew(servers: Mapping[str, str], tmp_path: Path) -> None:
+    settings = settings_on(servers, tmp_path, PLAIN)
+    with psycopg.connect(database.conninfo(settings)) as connection:
+        connection.execute("alter table intake.arrival drop column supplier")
+    database.prepare(settings)
+    told = Arrivals(settings)
+    assert told.waiting([WORKS]) == []
+    told.close()
+
+
 @pytest.mark.parametrize("slash", ["%2F", "/"])
 def test_events_are_taken_supplier_by_supplier_however_the_store_writes_its_keys(
     servers: Mapping[str, str], tmp_path: Path, slash: str
