@@ -15,7 +15,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import cached_property
@@ -224,30 +224,28 @@ class Desk:
         taken = 0
         for supplier in sorted(self.pack.suppliers):
             try:
-                room = None if backlog is None else backlog - self.ledger.backlog(supplier)
-                taken += self.sweep_inbox(supplier, room)
+                taken += self.sweep_inbox(supplier, backlog)
             except OSError:
                 # one inbox that cannot be read keeps nobody else waiting; the next sweep looks again
                 log.exception("the inbox of %s could not be looked through", supplier)
         return taken
 
-    def sweep_inbox(self, supplier: str, most: int | None = None) -> int:
+    def sweep_inbox(self, supplier: str, backlog: int | None = None) -> int:
         """Take in what is new in one supplier's inbox, every version of it; returns how many files that were.
 
         Args:
             supplier: Whose inbox.
-            most: At most so many; the next sweep goes on.
+            backlog: Stop when so many of its deliveries wait for their verdict; the next sweep goes on.
         """
-        if most is not None and most <= 0:
-            return 0
-        known = self.ledger.known(INBOX, supplier)
+        known, prefix = self.ledger.known(INBOX, supplier), f"{supplier}/"
+        found = ((info.key.removeprefix(prefix), info) for info in self.inboxes.versions(prefix))
+        new = [(key, info) for key, info in found if (key, info.version) not in known]
+        room = len(new) if backlog is None or not new else backlog - self.ledger.backlog(supplier)
         taken = 0
-        for info in self.inboxes.versions(f"{supplier}/"):
-            key = info.key.removeprefix(f"{supplier}/")
-            if (key, info.version) not in known:
-                taken += self.take_in(supplier, key, info.version, modified_at=info.modified_at)
-                if most is not None and taken >= most:
-                    break
+        for key, info in new:
+            if taken >= room:
+                break
+            taken += self.take_in(supplier, key, info.version, modified_at=info.modified_at)
         return taken
 
     def take_in(self, supplier: str, key: str, version: str, *, modified_at: datetime | None = None) -> int:
@@ -392,10 +390,7 @@ class Desk:
 
     def _answers_slot(self, arrival: Arrival) -> Assigned | None:
         """The slot a workbook of mended rows says it belongs to, whatever it is called by now."""
-        with contextlib.ExitStack() as lent:
-            source = lent.enter_context(self.vault.lent(arrival.sha256, self._copies))
-            if source.parent == self._copies:
-                lent.callback(source.unlink, missing_ok=True)
+        with self._lent(arrival.sha256) as source:
             answer = answered(source, self.home.work)
         base = parse_delivery_id(answer.delivery) if answer else None
         if base is None or base.supplier != arrival.supplier or base.dataset not in self.pack.contracts:
@@ -480,13 +475,20 @@ class Desk:
             return None
 
         def lend(sha256: str) -> Path:
-            path = lent.enter_context(self.vault.lent(sha256, self._copies))
-            if path.parent == self._copies:
-                lent.callback(path.unlink, missing_ok=True)
-            return path
+            return lent.enter_context(self._lent(sha256))
 
         work = self.home.work
         return goes_back(source, slot, attempt, contract, ledger=self.ledger, lend=lend, work=work)
+
+    @contextlib.contextmanager
+    def _lent(self, sha256: str) -> Iterator[Path]:
+        """Bytes of the vault to look at; a copy that was fetched for it is gone after the block."""
+        with self.vault.lent(sha256, self._copies) as path:
+            try:
+                yield path
+            finally:
+                if path.parent == self._copies:
+                    path.unlink(missing_ok=True)
 
     def _judge(self, delivery: Delivery, source: Path | None, mends: Mends | None = None) -> Judged:
         task = Task(

@@ -148,7 +148,7 @@ class _Work:
     def _sweep_one(self, supplier: str) -> _Taken:
         taken = _Taken()
         try:
-            self._desk.sweep_inbox(supplier, BACKLOG - self._desk.ledger.backlog(supplier))
+            self._desk.sweep_inbox(supplier, BACKLOG)
         except Exception:
             # one inbox that cannot be read keeps nobody else waiting; the next sweep looks again
             log.exception("the inbox of %s could not be looked through", supplier)

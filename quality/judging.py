@@ -246,14 +246,15 @@ class _Rounds:
         # on a server the intake looks through the inboxes
         if not self._desk.settings.is_server:
             self._desk.sweep_inboxes(BACKLOG)
-            self._swept = time.monotonic()
+        self._swept = time.monotonic()
         self._write_owed()
 
     def go_on(self) -> None:
         """While a long queue is worked: look once in a while."""
         if time.monotonic() - self._swept >= self._desk.settings.sweep_seconds:
             self.begin()
-        self._write_owed()
+        else:
+            self._write_owed()
 
     def _write_owed(self) -> None:
         if time.monotonic() - self._looked < OWED_SECONDS:
