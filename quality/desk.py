@@ -569,7 +569,11 @@ class Desk:
                 reached("lake.before")
                 self.lake.replace(stored)
             reached("lake.committed")
-            return dict(self.ledger.record([_record(j, replay) for j in batch], self.who, tell=tell))
+            return dict(
+                self.ledger.record(
+                    [_record(j, replay, self._takes_mended_rows(j.task.dataset)) for j in batch], self.who, tell=tell
+                )
+            )
 
     def _withdrawn(self, slots: Mapping[str, Slot]) -> set[str]:
         return {delivery for delivery in slots if state_of(self.ledger.history(delivery)) == "withdrawn"}
@@ -602,8 +606,12 @@ class Desk:
             file_name=delivery.file_name, sha256=delivery.sha256, size=delivery.size, received_at=delivery.received_at,
             # mended rows are no workbook of the supplier's that could be marked
             due_on=due, source=None if judged.task.mends else judged.task.source, format=judged.format, landed=judged.landed, marks=judged.marks,
-            synthetic=delivery.synthetic, takes_mended_rows=contract is not None and contract.partial_correction,
+            synthetic=delivery.synthetic, takes_mended_rows=self._takes_mended_rows(delivery.dataset),
         )  # fmt: skip
+
+    def _takes_mended_rows(self, dataset: str) -> bool:
+        contract = self.pack.contracts.get(dataset)
+        return contract is not None and contract.partial_correction
 
     def rejudge(self, delivery_id: str, *, tell: bool = True) -> Judged:
         """Judge a delivery again from the vault and store what comes out: re-run, backfill and replay.
@@ -655,6 +663,7 @@ class Desk:
             sent = Sent(
                 self.pack.suppliers[supplier].name, self.pack.contracts[dataset].title, name, sha256, source.stat().st_size,
                 clock.now(), None, source, judged.format, judged.landed, judged.marks,
+                takes_mended_rows=self._takes_mended_rows(dataset),
             )  # fmt: skip
             document = receipt_document(judged.verdict, sent, {"json": None, "html": None, "xlsx": None})
             self._forget(judged)
@@ -883,9 +892,9 @@ def _finds(judged: Judged, body: Mapping[str, Any]) -> bool:
     return (judged.verdict.state, asdict(judged.verdict.rows), found) == (body.get("state"), body.get("rows"), recorded)
 
 
-def _record(judged: Judged, replay: bool) -> VerdictRecord:
+def _record(judged: Judged, replay: bool, takes_mended_rows: bool) -> VerdictRecord:
     verdict = judged.verdict
-    body = receipt_document(verdict, _bare_sent(judged), {"json": None, "html": None, "xlsx": None})
+    body = receipt_document(verdict, _bare_sent(judged, takes_mended_rows), {"json": None, "html": None, "xlsx": None})
     body["outcomes"] = [asdict(outcome) for outcome in verdict.outcomes]
     return VerdictRecord(
         verdict.delivery, verdict.state, asdict(verdict.rows), verdict.versions.contract, verdict.versions.dialect,
@@ -898,9 +907,12 @@ def _came_from(arrival: Arrival) -> tuple[str, str]:
     return (f"{INBOX}:{arrival.key}", arrival.supplier) if arrival.origin == INBOX else (arrival.origin, arrival.origin)
 
 
-def _bare_sent(judged: Judged) -> Sent:
+def _bare_sent(judged: Judged, takes_mended_rows: bool) -> Sent:
     task = judged.task
-    return Sent("", {}, task.file_name, task.sha256, 0, judged.verdict.judged_at, None, None, None, None, None)
+    return Sent(
+        "", {}, task.file_name, task.sha256, 0, judged.verdict.judged_at, None, None, None, None, None,
+        takes_mended_rows=takes_mended_rows,
+    )  # fmt: skip
 
 
 def is_temporary(key: str) -> bool:

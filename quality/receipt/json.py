@@ -32,7 +32,7 @@ def document(verdict: Verdict, sent: Sent, files: Mapping[str, str | None]) -> d
         "changes": _changes(verdict.changes),
         "receipt": dict(files),
         "summary": summary(verdict),
-        "todo": todo(verdict),
+        "todo": todo(verdict, in_workbook=sent.takes_mended_rows),
         "supplier_name": sent.supplier_name,
         "dataset_title": dict(sent.dataset_title),
         "file_name": sent.file_name,
@@ -64,8 +64,10 @@ def summary(verdict: Verdict) -> dict[str, str]:
     return messages.both(f"summary.{verdict.state}", known, kept)
 
 
-def todo(verdict: Verdict) -> dict[str, str]:
-    """What to do now, in the sentence that follows."""
+def todo(verdict: Verdict, *, in_workbook: bool = False) -> dict[str, str]:
+    """What to do now, in the sentence that follows; `in_workbook`: mended rows alone may be sent."""
+    if verdict.state == "partly_accepted" and in_workbook:
+        return messages.both("summary.partly_accepted.todo_in_workbook", count=verdict.rows.quarantined)
     if verdict.state != "rejected":
         return messages.both(f"summary.{verdict.state}.todo", count=verdict.rows.quarantined)
     # the reason a file was rejected for says best what to do about it

@@ -87,6 +87,7 @@ def accepted(bench: TestBench, period: str = "2024") -> list[tuple[Any, ...]]:
 def test_mended_rows_take_their_lines_and_all_others_stay(bench: TestBench, save: Any) -> None:
     first = send(bench, bench.file(faulty(), "balance.csv"))
     assert (first["state"], first["rows"]["quarantined"]) == ("partly_accepted", 2)
+    assert "Arbeitsmappe" in first["todo"]["de"]
     back = mended(workbook_of(bench, first), H2="2,5", D3="200201")
     back = save(back) if save else back
     checked = bench.desk.check(back, WORKS, "waste_balance", "2024")
