@@ -179,7 +179,9 @@ class Desk:
         self.note_receipts()
         return delivery
 
-    def declare_nothing(self, supplier: str, dataset: str, period: str, *, who: str, reason: str) -> Delivery:
+    def declare_nothing(
+        self, supplier: str, dataset: str, period: str, *, who: str, reason: str, origin: str = "command"
+    ) -> Delivery:
         """Take in a signed "nothing to report" for a slot. What was declared lies in the vault like any file.
 
         Raises:
@@ -195,7 +197,7 @@ class Desk:
             file.seek(0)
             kept = self.vault.keep(file)
         delivery = self.ledger.receive(
-            supplier, dataset, period, kept.sha256, kept.size, file_name, "command", who,
+            supplier, dataset, period, kept.sha256, kept.size, file_name, origin, who,
             nothing_to_report=True, reason=reason, synthetic=self._is_synthetic(supplier, None),
         )  # fmt: skip
         self._acknowledge(delivery)

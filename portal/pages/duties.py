@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, Form, HTTPException
 from fastapi.responses import Response
 
 from portal.visit import AVisit, Visit, door
-from quality import calendar
+from quality import calendar, judging
 from storage.paths import Slot
+from storage.periods import period as read_period
 
 router = APIRouter()
 
@@ -22,6 +23,52 @@ def duties(visit: AVisit, supplier: str) -> Response:
         raise HTTPException(404)
     owed = sorted(_duties(visit, supplier), key=lambda duty: (duty["order"], duty["due_on"]))
     return visit.page("duties.html", supplier=visit.desk.pack.suppliers[supplier], duties=owed)
+
+
+@door(router, "GET", "/nichts-zu-melden/{supplier}", "delivery.declare_nothing")
+def ask_nothing(visit: AVisit, supplier: str, dataset: str = "", period: str = "") -> Response:
+    """The form for "nothing to report" of one slot."""
+    return _declaration(visit, _slot(visit, supplier, dataset, period))
+
+
+@door(router, "POST", "/nichts-zu-melden/{supplier}", "delivery.declare_nothing")
+def declare_nothing(
+    visit: AVisit, supplier: str, dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
+    reason: Annotated[str, Form(max_length=1000)] = "",
+) -> Response:  # fmt: skip
+    """Take a declaration in; it is judged and answered like any delivery."""
+    slot = _slot(visit, supplier, dataset, period)
+    if not reason.strip():
+        return _declaration(visit, slot, problem="declare.no_reason", code=422)
+    delivery = visit.desk.declare_nothing(
+        supplier, slot.dataset, slot.period, who=visit.person.who, reason=reason.strip(), origin="portal"
+    )
+    visit.note("delivery.declare_nothing", delivery.delivery_id)
+    judging.ring(visit.desk.settings)
+    return visit.go(f"/lieferung/{delivery.delivery_id}")
+
+
+def _declaration(visit: Visit, slot: Slot, *, problem: str | None = None, code: int = 200) -> Response:
+    pack = visit.desk.pack
+    return visit.page(
+        "duties/declare.html", code=code, supplier=pack.suppliers[slot.supplier], slot=slot,
+        title=pack.contracts[slot.dataset].title, reason="", problem=problem,
+    )  # fmt: skip
+
+
+def _slot(visit: Visit, supplier: str, dataset: str, period: str) -> Slot:
+    """The slot a form is about.
+
+    Raises:
+        HTTPException: The supplier owes no such dataset, or the period is none.
+    """
+    pack = visit.desk.pack.shared
+    if supplier not in pack.suppliers or dataset not in pack.datasets_of(supplier):
+        raise HTTPException(422)
+    try:
+        return Slot(supplier, dataset, str(read_period(period)))
+    except ValueError:
+        raise HTTPException(422) from None
 
 
 def _duties(visit: Visit, supplier: str) -> list[dict[str, Any]]:
