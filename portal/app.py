@@ -13,12 +13,13 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as PlainHTTPException
 
-from portal.pages import deliveries, duties, people, region, session
+from portal.pages import deliveries, duties, people, region, session, threads
 from portal.visit import visit_of
 from quality.desk import Desk
 from quality.scorecard import Troubles
 from storage.people import People
 from storage.settings import Settings
+from storage.threads import Threads
 
 #: What `make setup` fetched by portal/web/package-lock.json.
 WEB = Path(__file__).parent / "web" / "node_modules"
@@ -56,12 +57,14 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.desk = Desk(settings, who="portal")
         app.state.people = People(settings.ledger_url)
         app.state.troubles = Troubles(app.state.desk.ledger)
+        app.state.threads = Threads(settings.ledger_url)
         yield
+        app.state.threads.close()
         app.state.people.close()
         app.state.desk.close()
 
     app = FastAPI(title="Verbund", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for router in (session.router, duties.router, deliveries.router, region.router, people.router):
+    for router in (session.router, duties.router, deliveries.router, region.router, people.router, threads.router):
         app.include_router(router)
     for name, folder in STATIC.items():
         app.mount(f"/static/{name}", StaticFiles(directory=folder), name=name)

@@ -11,6 +11,7 @@ from storage.people import OF_SUPPLIER, Person
 Act = Literal[
     "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
     "delivery.check", "delivery.declare_nothing", "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
+    "thread.see", "thread.ask", "thread.answer", "thread.contest", "thread.decide", "threads.see_all",
 ]  # fmt: skip
 
 
@@ -50,6 +51,12 @@ RIGHTS: Mapping[Act, Right] = {
     "people.see": Right(region=frozenset({"coordinator"})),
     "people.invite": Right(region=frozenset({"coordinator"})),
     "acts.see": Right(region=frozenset({"coordinator"})),
+    "thread.see": Right(own=_SUPPLIERS, region=_STEERING),
+    "thread.ask": Right(own=_SUPPLIERS, region=_STEERING),
+    "thread.answer": Right(own=_SUPPLIERS, region=_STEERING),
+    "thread.contest": Right(own=_LEADS),
+    "thread.decide": Right(region=frozenset({"coordinator"})),
+    "threads.see_all": Right(region=_STEERING),
 }
 
 

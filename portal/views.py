@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from portal import texts
 from quality import messages
-from quality.receipt.html import shortened, visible
+from quality.receipt.html import difference, shortened, visible
 
 if TYPE_CHECKING:
     from portal.visit import Visit
@@ -37,6 +37,7 @@ def render(template: str, visit: Visit, **told: Any) -> str:
             day=lambda on: messages.fact_text("day", _day(on), language) if on else "–",
             moment=lambda at: messages.moment(_moment(at), language) if at else "–",
             number=lambda value: "–" if value is None else messages.number(value, language),
+            difference=lambda before, now: difference(language, before, now),
             colours=COLOURS,
             **told,
         )

@@ -23,6 +23,7 @@ from quality.desk import Desk
 from quality.scorecard import Troubles
 from storage.paths import parse_delivery_id
 from storage.people import People, Person, Session
+from storage.threads import Threads
 
 COOKIE = "verbund_session"
 #: The path of each route and what it does; a test walks it with every role.
@@ -49,6 +50,11 @@ class Visit:
     def troubles(self) -> Troubles:
         """Which rules are broken most, counted once for all visits."""
         return cast(Troubles, self.request.app.state.troubles)
+
+    @property
+    def threads(self) -> Threads:
+        """Questions and objections."""
+        return cast(Threads, self.request.app.state.threads)
 
     @property
     def address(self) -> str:

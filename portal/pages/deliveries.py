@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import Response, StreamingResponse
 
+from portal.pages import threads
 from portal.visit import AVisit, Visit, door
 from quality import judging
 from quality.assign import Assigned, assign
@@ -68,10 +69,13 @@ def verdict(visit: AVisit, delivery: str) -> Response:
     except UnknownDelivery:
         raise HTTPException(404) from None
     pack, slot = visit.desk.pack, parse_delivery_id(delivery).slot
-    title = pack.contracts[slot.dataset].title if slot.dataset in pack.contracts else {}
+    contract = pack.contracts.get(slot.dataset)
+    said = visit.threads.of_delivery(delivery)
     history = visit.desk.ledger.deliveries(slot.supplier, slot.dataset, slot.period)
     return visit.page(
-        "verdict.html", receipt=document, waiting=document["state"] in WAITING, title=title,
+        "verdict.html", receipt=document, waiting=document["state"] in WAITING, title=contract.title if contract else {},
+        fields=contract.by_name if contract else {}, threads=threads.shown(visit, said),
+        contested={one.topic.rule for one in said if one.is_open and one.topic.rule},
         files=[ending for ending in ENDINGS if document["receipt"].get(ending)], history=history,
     )  # fmt: skip
 

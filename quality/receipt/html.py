@@ -109,7 +109,7 @@ def _views() -> tuple[dict[str, Any], ...]:
             "number": partial(_number, language),
             "moment": partial(_moment, language),
             "day": partial(_day, language),
-            "difference": partial(_difference, language),
+            "difference": partial(difference, language),
         }
         for language in LANGUAGES
     )
@@ -131,7 +131,8 @@ def _day(language: Language, on: str | None) -> str | None:
     return messages.fact_text("day", date.fromisoformat(on), language) if on else None
 
 
-def _difference(language: Language, before: float | None, now: float | None) -> str:
+def difference(language: Language, before: float | None, now: float | None) -> str:
+    """How much more a figure is now, with its sign."""
     if before is None or now is None:
         return "–"
     # as decimals, so that 0.3 less 0.1 is 0.2

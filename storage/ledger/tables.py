@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: Revision of the newest migration. Kept here, too, because importing Alembic to ask costs 0.2 s at every start.
-HEAD = "0003"
+HEAD = "0004"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -226,6 +226,75 @@ sources = sa.Table(
     _time("fetched_at"),
     _name("sha256", nullable=True),
 )
+
+# --- what people say about figures ---
+
+#: Questions and objections: what each is about and whose it is. What is said in it are its entries.
+threads = sa.Table(
+    "threads",
+    metadata,
+    _id(),
+    _time("opened_at"),
+    _name("supplier"),
+    _name("kind"),
+    _delivery(nullable=True),
+    _name("rule", nullable=True),
+    _outside("figure", nullable=True),
+)
+sa.Index("ix_threads_supplier", threads.c.supplier)
+sa.Index("ix_threads_delivery_id", threads.c.delivery_id)
+
+#: What was said, by whom, and until when the next word is due. Nobody can change it.
+thread_entries = sa.Table(
+    "thread_entries",
+    metadata,
+    _id(),
+    sa.Column("thread_id", sa.BigInteger(), sa.ForeignKey("threads.id"), nullable=False),
+    _time("at"),
+    _name("kind"),
+    _name("party"),
+    _outside("who"),
+    _outside("author"),
+    _outside("text"),
+    _name("decision", nullable=True),
+    _time("due_at", nullable=True),
+)
+sa.Index("ix_thread_entries_thread_id", thread_entries.c.thread_id)
+
+#: Warnings that somebody looked at and found right, and why. Nobody can change it; the newest counts.
+confirmations = sa.Table(
+    "confirmations",
+    metadata,
+    _id(),
+    _delivery(),
+    _name("rule"),
+    _number("rows"),
+    _time("at"),
+    _outside("who"),
+    _outside("author"),
+    _outside("reason"),
+)
+sa.Index("ix_confirmations_delivery_id", confirmations.c.delivery_id)
+
+#: Words of suppliers and the codes they stand for, beside those of the region pack; without a code the word stands for
+#: nothing any more. Nobody can change it; of a list, a supplier and a word the newest counts.
+word_mappings = sa.Table(
+    "word_mappings",
+    metadata,
+    _id(),
+    _name("list"),
+    _name("supplier"),
+    _outside("word"),
+    _name("code", nullable=True),
+    _time("at"),
+    _outside("who"),
+    _outside("author"),
+    _outside("reason"),
+    _delivery(nullable=True),
+)
+
+#: Deliveries that are to be judged again although they have their verdict.
+owed_replays = sa.Table("owed_replays", metadata, _delivery(primary_key=True), _number("begins"), _time("wanted_at"))
 
 # --- people of the portal ---
 

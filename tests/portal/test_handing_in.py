@@ -90,3 +90,17 @@ def test_what_cannot_be_assigned_is_asked_for(stage: Stage, name: str, told: dic
     answer = clerk.client.post(f"/abgeben/{WORKS}", data=sent, files={"file": (name, b"a;b\n1;2\n", "text/csv")})
     assert answer.status_code == 422 and words in answer.text
     assert clerk.client.post(f"/abgeben/{WORKS}", data=sent).status_code == 422
+
+
+def test_what_changed_against_the_last_version_is_shown(stage: Stage) -> None:
+    clerk, own = stage.signed_in("clerk"), {"dataset": "waste_balance", "period": "2015"}
+    rows = [{**ROW, "year": "2015"}, {**ROW, "year": "2015", "flow_code": "collected", "quantity_t": "5"}]
+    first = hand_in(clerk, written(rows).encode(), "b.csv", **own)
+    work_queue(stage.desk)
+    assert "letzte Fassung" not in clerk.client.get(first).text
+    second = hand_in(clerk, written([{**rows[0], "quantity_t": "1.334,5"}]).encode(), "b.csv", **own)
+    work_queue(stage.desk)
+    shown = " ".join(clerk.client.get(second).text.split())
+    assert "letzte Fassung" in shown
+    for figure in ("1.239,5", "1.334,5", "+95"):
+        assert figure in shown

@@ -11,6 +11,7 @@ from starlette.routing import Mount
 
 from portal.rights import RIGHTS, may
 from portal.visit import DOORS
+from storage.threads import Speaker, Threads, Topic
 from tests.portal.conftest import CAST, Stage
 from tests.support.bench import GOOD, WORKS, written
 
@@ -23,6 +24,9 @@ REFUSED = {303, 403, 404}
 def delivery(stage: Stage) -> str:
     """A delivery of the supplier the cast's clerk works for."""
     source = io.BytesIO(written([ROW]).encode())
+    threads = Threads(stage.desk.settings.ledger_url)
+    threads.open(Topic(WORKS), "ask", Speaker("test", "Test", "supplier"), "?")
+    threads.close()
     return stage.desk.receive(source, WORKS, "waste_balance", PERIOD, file_name="a.csv", who="test").delivery_id
 
 
@@ -44,7 +48,7 @@ def test_no_route_is_outside_the_table(stage: Stage) -> None:
 
 
 def path_of(path: str, delivery: str) -> str:
-    told = {"{supplier}": WORKS, "{delivery}": delivery, "{ending}": "json", "{token}": "none"}
+    told = {"{supplier}": WORKS, "{delivery}": delivery, "{ending}": "json", "{token}": "none", "{thread}": "1"}
     for blank, value in told.items():
         path = path.replace(blank, value)
     return path
