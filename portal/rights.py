@@ -10,8 +10,9 @@ from storage.people import OF_SUPPLIER, Person
 
 Act = Literal[
     "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
-    "delivery.check", "delivery.declare_nothing", "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
     "thread.see", "thread.ask", "thread.answer", "thread.contest", "thread.decide", "threads.see_all",
+    "delivery.check", "delivery.declare_nothing", "extension.ask", "extension.decide",
+    "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
 ]  # fmt: skip
 
 
@@ -44,6 +45,8 @@ RIGHTS: Mapping[Act, Right] = {
     "delivery.hand_in": Right(own=_SUPPLIERS),
     "delivery.check": Right(own=_SUPPLIERS),
     "delivery.declare_nothing": Right(own=_LEADS),
+    "extension.ask": Right(own=_SUPPLIERS),
+    "extension.decide": Right(region=frozenset({"coordinator"})),
     "delivery.see": Right(own=_SUPPLIERS, region=_STEERING),
     "region.see": Right(region=_STEERING | {"observer"}),
     # eye level: who delivers sees how well everybody does

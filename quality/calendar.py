@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
@@ -17,12 +18,13 @@ from storage.periods import Period, periods_between
 
 @dataclass(frozen=True)
 class OwedSlot:
-    """A slot somebody owes, with the last day of its deadline."""
+    """A slot somebody owes, with the last day of its deadline, and whether that is later than the contract says."""
 
     slot: Slot
     period: Period
     due_on: date
     mandate: Mandate
+    is_extended: bool = False
 
 
 @lru_cache(maxsize=32)
@@ -58,8 +60,13 @@ def due_at(day: date, zone: str) -> datetime:
     return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(zone)).astimezone(UTC)
 
 
-def owed_slots(pack: RegionPack, today: date) -> list[OwedSlot]:
+def owed_slots(pack: RegionPack, today: date, extended: Mapping[Slot, date] | None = None) -> list[OwedSlot]:
     """Every slot of every mandate whose period has ended by `today`, oldest first.
+
+    Args:
+        pack: Whose mandates.
+        today: Until when.
+        extended: Last days that were agreed instead of the contract's (`Ledger.extensions`).
 
     A period that a mandate covers only in part is owed by whoever has the mandate on its last covered day: with a
     hand-over inside a month or year both owe their share of it.
@@ -73,5 +80,6 @@ def owed_slots(pack: RegionPack, today: date) -> list[OwedSlot]:
         for period in periods_between(start, min(mandate.valid_until, today), contract.interval):
             if period.end <= today:
                 slot = Slot(mandate.supplier, mandate.dataset, str(period))
-                owed[slot] = OwedSlot(slot, period, due_on(contract, period, pack.region.land), mandate)
+                due, agreed = due_on(contract, period, pack.region.land), (extended or {}).get(slot)
+                owed[slot] = OwedSlot(slot, period, agreed or due, mandate, agreed is not None)
     return sorted(owed.values(), key=lambda o: (o.period.start, o.slot))

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from quality import calendar
 from quality.assign import Assigned, Unassigned, assign, assign_pulled
+from quality.calendar import OwedSlot
 from quality.contract import Contract
 from quality.errors import PlatformTrouble
 from quality.heartbeat import with_heartbeat
@@ -39,7 +40,7 @@ from storage import clock, database, lake, locks, stores
 from storage.accepted import AcceptedLake, SlotRows
 from storage.crash import reached
 from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, ReceiptKind, VerdictRecord
-from storage.ledger.states import state_of
+from storage.ledger.states import SlotState, state_of
 from storage.objects.base import NoSuchObject
 from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
@@ -58,6 +59,9 @@ ANSWERS = (".eingang.html", ".eingang.json", ".quittung.html", ".quittung.json",
 MARKED = ".quittung.xlsx"
 #: A file in an inbox folder is taken once it has not changed for so long; it may still be being written.
 SETTLED_SECONDS = 0.3
+
+#: A deadline is extended by no more than this at once.
+LONGEST_EXTENSION = timedelta(days=366)
 
 
 class Refused(ValueError):
@@ -599,15 +603,13 @@ class Desk:
 
     def _sent(self, delivery: Delivery, judged: Judged) -> Sent:
         contract = self.pack.contracts.get(delivery.dataset)
-        due = None
-        if contract is not None:
-            due = calendar.due_on(contract, read_period(delivery.period), self.pack.region.land)
         return Sent(
             supplier_name=self.pack.suppliers[delivery.supplier].name,
             dataset_title=contract.title if contract else {},
             file_name=delivery.file_name, sha256=delivery.sha256, size=delivery.size, received_at=delivery.received_at,
+            due_on=self.due_on(delivery.slot),
             # mended rows are no workbook of the supplier's that could be marked
-            due_on=due, source=None if judged.task.mends else judged.task.source, format=judged.format, landed=judged.landed, marks=judged.marks,
+            source=None if judged.task.mends else judged.task.source, format=judged.format, landed=judged.landed, marks=judged.marks,
             synthetic=delivery.synthetic, takes_mended_rows=self._takes_mended_rows(delivery.dataset),
         )  # fmt: skip
 
@@ -670,6 +672,33 @@ class Desk:
             document = receipt_document(judged.verdict, sent, {"json": None, "html": None, "xlsx": None})
             self._forget(judged)
         return document
+
+    # --- what is owed ---
+
+    def owed(self, by: date, *, supplier: str | None = None) -> list[OwedSlot]:
+        """Every slot of the region whose period has ended by a day, with deadlines as they were extended, oldest first."""
+        owed = calendar.owed_slots(self.pack.shared, by, self.ledger.extensions.granted())
+        return [o for o in owed if supplier in (None, o.slot.supplier)]
+
+    def due_on(self, slot: Slot) -> date | None:
+        """Last day of a slot's deadline, as it was extended; None where there is no such contract (any more)."""
+        extended, contract = self.ledger.extensions.granted().get(slot), self.pack.contracts.get(slot.dataset)
+        if extended is not None or contract is None:
+            return extended
+        return calendar.due_on(contract, read_period(slot.period), self.pack.region.land)
+
+    def may_extend(self, slot: Slot, until: date) -> bool:
+        """Whether a deadline can become this day: later than it is, not past, and not for longer than a year."""
+        due, today = self.due_on(slot), clock.now().date()
+        return due is not None and max(due, today - timedelta(days=1)) < until <= max(due, today) + LONGEST_EXTENSION
+
+    def standing(
+        self, owed: Iterable[OwedSlot], now: datetime, *, supplier: str | None = None
+    ) -> dict[Slot, SlotState]:
+        """How slots stand that are owed by these deadlines."""
+        zone = self.pack.region.zone
+        due: dict[Slot, datetime | None] = {o.slot: calendar.due_at(o.due_on, zone) for o in owed}
+        return self.ledger.slots(due, now, supplier=supplier)
 
     # --- what else may happen ---
 

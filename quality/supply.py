@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from quality.calendar import due_at, due_on, owed_slots
+from quality.calendar import due_at, due_on
 from quality.desk import Desk
 from quality.region import RegionPack
 from storage.ledger.ledger import DeliveryView
@@ -74,15 +74,16 @@ def _is_shared(pack: RegionPack, dataset: str) -> bool:
 
 def _slots(desk: Desk, pack: RegionPack, views: Sequence[DeliveryView], now: datetime) -> pl.DataFrame:
     """One row per slot that is owed or that anything was delivered for."""
-    owed = {o.slot: o for o in owed_slots(pack, now.date())}
+    owed = {o.slot: o for o in desk.owed(now.date())}
     by_slot: dict[Slot, list[DeliveryView]] = defaultdict(list)
     for view in views:
         by_slot[view.slot].append(view)
     due: dict[Slot, date] = {slot: o.due_on for slot, o in owed.items()}
+    extended = desk.ledger.extensions.granted()
     for slot in by_slot:
         contract = pack.contracts.get(slot.dataset)
         if slot not in due and contract is not None:
-            due[slot] = due_on(contract, read_period(slot.period), pack.region.land)
+            due[slot] = extended.get(slot) or due_on(contract, read_period(slot.period), pack.region.land)
     states = desk.ledger.slots({slot: due_at(day, pack.region.zone) for slot, day in due.items()}, now)
     rows = [_slot(slot, due[slot], states[slot], by_slot.get(slot, []), slot in owed) for slot in sorted(due)]
     return pl.DataFrame(rows, schema=_SLOTS, orient="row")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, HTTPException
 from fastapi.responses import Response
 
 from portal.visit import AVisit, Visit, door
-from quality import calendar, judging
+from quality import judging
+from quality.region import RegionPack
+from storage.ledger.extensions import AlreadyAsked, Extension, NotOpen
 from storage.paths import Slot
 from storage.periods import period as read_period
 
@@ -22,7 +24,9 @@ def duties(visit: AVisit, supplier: str) -> Response:
     if supplier not in visit.desk.pack.suppliers:
         raise HTTPException(404)
     owed = sorted(_duties(visit, supplier), key=lambda duty: (duty["order"], duty["due_on"]))
-    return visit.page("duties.html", supplier=visit.desk.pack.suppliers[supplier], duties=owed)
+    pack = visit.desk.pack.shared
+    requests = _known(pack, visit.desk.ledger.extensions.of(supplier))[:20]
+    return visit.page("duties.html", supplier=pack.suppliers[supplier], duties=owed, requests=requests, pack=pack)
 
 
 @door(router, "GET", "/nichts-zu-melden/{supplier}", "delivery.declare_nothing")
@@ -46,6 +50,93 @@ def declare_nothing(
     visit.note("delivery.declare_nothing", delivery.delivery_id)
     judging.ring(visit.desk.settings)
     return visit.go(f"/lieferung/{delivery.delivery_id}")
+
+
+@door(router, "GET", "/frist-verlaengern/{supplier}", "extension.ask")
+def ask_extension(visit: AVisit, supplier: str, dataset: str = "", period: str = "") -> Response:
+    """The form for a later deadline of one slot."""
+    return _extension(visit, _slot(visit, supplier, dataset, period))
+
+
+@door(router, "POST", "/frist-verlaengern/{supplier}", "extension.ask")
+def extension(
+    visit: AVisit, supplier: str, dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
+    until: Annotated[str, Form()] = "", reason: Annotated[str, Form(max_length=1000)] = "",
+) -> Response:  # fmt: skip
+    """Ask the coordinator for a later deadline."""
+    slot = _slot(visit, supplier, dataset, period)
+    told = {"until": until, "reason": reason}
+    day = _day(until)
+    if day is None or not visit.desk.may_extend(slot, day):
+        return _extension(visit, slot, problem="extension.wrong_day", code=422, **told)
+    if not reason.strip():
+        return _extension(visit, slot, problem="extension.no_reason", code=422, **told)
+    try:
+        asked = visit.desk.ledger.extensions.ask(slot, day, reason.strip(), visit.person.who)
+    except AlreadyAsked:
+        return _extension(visit, slot, problem="extension.twice", code=409, **told)
+    visit.note("extension.ask", str(slot), request=asked.id, until=str(day))
+    return visit.go(f"/pflichten/{supplier}")
+
+
+@door(router, "GET", "/fristen", "extension.decide")
+def extensions(visit: AVisit) -> Response:
+    """Which deadlines suppliers want to have extended, and what was decided."""
+    return _extensions(visit)
+
+
+@door(router, "POST", "/fristen/{number}", "extension.decide")
+def decide(
+    visit: AVisit, number: int, decision: Annotated[str, Form()] = "", until: Annotated[str, Form()] = "",
+    answer: Annotated[str, Form(max_length=1000)] = "",
+) -> Response:  # fmt: skip
+    """Grant or refuse what a supplier asked for."""
+    granted, day, open_ones = decision == "grant", _day(until), visit.desk.ledger.extensions
+    try:
+        asked = open_ones.request(number)
+        if asked.granted is not None:
+            raise NotOpen
+        if granted and (day is None or not visit.desk.may_extend(asked.slot, day)):
+            return _extensions(visit, problem="extension.wrong_day", code=422)
+        if not granted and not answer.strip():
+            return _extensions(visit, problem="extension.no_answer", code=422)
+        done = open_ones.decide(
+            number, granted=granted, who=visit.person.who, answer=answer.strip(), until=day if granted else None
+        )
+    except NotOpen:
+        return _extensions(visit, problem="extension.gone", code=409)
+    visit.note("extension.decide", str(done.slot), request=number, granted=granted, until=str(done.until))
+    return visit.go("/fristen")
+
+
+def _extension(
+    visit: Visit, slot: Slot, *, until: str = "", reason: str = "", problem: str | None = None, code: int = 200
+) -> Response:
+    pack = visit.desk.pack
+    return visit.page(
+        "duties/extension.html", code=code, supplier=pack.suppliers[slot.supplier], slot=slot,
+        title=pack.contracts[slot.dataset].title, due_on=visit.desk.due_on(slot), until=until, reason=reason, problem=problem,
+    )  # fmt: skip
+
+
+def _extensions(visit: Visit, *, problem: str | None = None, code: int = 200) -> Response:
+    pack, asked = visit.desk.pack.shared, visit.desk.ledger.extensions
+    return visit.page(
+        "duties/extensions.html", code=code, undecided=_known(pack, asked.undecided()),
+        decided=_known(pack, asked.decided()), pack=pack, problem=problem,
+    )  # fmt: skip
+
+
+def _known(pack: RegionPack, asked: list[Extension]) -> list[Extension]:
+    """Without those of suppliers and datasets the region has no more."""
+    return [one for one in asked if one.slot.supplier in pack.suppliers and one.slot.dataset in pack.contracts]
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 def _declaration(visit: Visit, slot: Slot, *, problem: str | None = None, code: int = 200) -> Response:
@@ -73,14 +164,16 @@ def _slot(visit: Visit, supplier: str, dataset: str, period: str) -> Slot:
 
 def _duties(visit: Visit, supplier: str) -> list[dict[str, Any]]:
     pack, now = visit.desk.pack.shared, datetime.now(UTC)
-    own = [o for o in calendar.owed_slots(pack, now.date()) if o.slot.supplier == supplier]
-    due: dict[Slot, datetime | None] = {o.slot: calendar.due_at(o.due_on, pack.region.zone) for o in own}
-    states = visit.desk.ledger.slots(due, now, supplier=supplier)
+    own = visit.desk.owed(now.date(), supplier=supplier)
+    states = visit.desk.standing(own, now, supplier=supplier)
+    asked = {one.slot for one in visit.desk.ledger.extensions.undecided()}
     return [
         {
             "slot": o.slot,
             "title": pack.contracts[o.slot.dataset].title,
             "due_on": o.due_on,
+            "is_extended": o.is_extended,
+            "asked": o.slot in asked,
             "state": states[o.slot].state,
             "newest": states[o.slot].newest,
             # what needs an act comes first

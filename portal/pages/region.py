@@ -9,7 +9,6 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from portal.visit import AVisit, Visit, door
-from quality import calendar
 from quality.calendar import OwedSlot
 from quality.release_reading import NoRelease, releases
 from quality.scorecard import TOPICS, scorecards
@@ -94,7 +93,6 @@ def stands(visit: AVisit) -> Response:
 
 def _standing(visit: Visit) -> tuple[list[OwedSlot], dict[Slot, SlotState]]:
     """Everything that is owed by now, and how it stands."""
-    pack, now = visit.desk.pack.shared, datetime.now(UTC)
-    owed = calendar.owed_slots(pack, now.date())
-    due: dict[Slot, datetime | None] = {o.slot: calendar.due_at(o.due_on, pack.region.zone) for o in owed}
-    return owed, visit.desk.ledger.slots(due, now)
+    now = datetime.now(UTC)
+    owed = visit.desk.owed(now.date())
+    return owed, visit.desk.standing(owed, now)

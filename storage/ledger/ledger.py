@@ -20,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from storage import clock
 from storage.ledger import opening
 from storage.ledger import tables as t
+from storage.ledger.extensions import Extensions
 from storage.ledger.records import (
     ROW_COUNTS,
     Arrival,
@@ -85,6 +86,7 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self._engine = opening.open_engine(url)
         self._writing = self._engine.execution_options(writes=True)
+        self.extensions = Extensions(self._engine)
         self._standings = Standings(self._events_after, in_order=self._engine.dialect.name == "sqlite")
 
     def migrate(self) -> None:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: Revision of the newest migration. Kept here, too, because importing Alembic to ask costs 0.2 s at every start.
-HEAD = "0004"
+HEAD = "0006"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -375,3 +375,81 @@ acts = sa.Table(
     sa.Column("facts", sa.JSON(), nullable=False),
 )
 sa.Index("ix_acts_at", acts.c.at)
+
+# --- duties: deadlines that were extended, and what is told by mail ---
+
+#: Deadlines that suppliers asked to have extended. `granted` is null until somebody decided; one such a slot at a time.
+extensions = sa.Table(
+    "extensions",
+    metadata,
+    _id(),
+    _name("supplier"),
+    _name("dataset"),
+    _name("period"),
+    _outside("asked_by"),
+    _time("asked_at"),
+    sa.Column("until", sa.Date(), nullable=False),
+    _outside("reason"),
+    sa.Column("granted", sa.Boolean(), nullable=True),
+    _outside("decided_by", nullable=True),
+    _time("decided_at", nullable=True),
+    _outside("answer", nullable=True),
+)
+sa.Index(
+    "ix_extensions_undecided",
+    extensions.c.supplier,
+    extensions.c.dataset,
+    extensions.c.period,
+    unique=True,
+    sqlite_where=extensions.c.granted.is_(None),
+    postgresql_where=extensions.c.granted.is_(None),
+)
+
+#: What is to be told to somebody by mail, once per `key`. Mails of one `message_id` are one message; those of one person
+#: and `bundle` get the same, an empty bundle is a message of its own.
+mails = sa.Table(
+    "mails",
+    metadata,
+    _id(),
+    _name("key"),
+    _name("person_id", sa.ForeignKey("people.person_id")),
+    _name("kind"),
+    sa.Column("facts", sa.JSON(), nullable=False),
+    _time("created_at"),
+    _name("bundle"),
+    _name("message_id", nullable=True),
+    _time("next_at"),
+    _number("tries"),
+    _time("sent_at", nullable=True),
+    _time("failed_at", nullable=True),
+    _outside("problem", nullable=True),
+    sa.UniqueConstraint("key"),
+)
+sa.Index(
+    "ix_mails_unsent",
+    mails.c.next_at,
+    sqlite_where=mails.c.sent_at.is_(None),
+    postgresql_where=mails.c.sent_at.is_(None),
+)
+
+#: How somebody wants to hear, and who hears in their place when a deadline has passed for a while.
+mail_choices = sa.Table(
+    "mail_choices",
+    metadata,
+    _name("person_id", sa.ForeignKey("people.person_id"), primary_key=True),
+    _name("pace"),
+    _name("deputy_id", sa.ForeignKey("people.person_id"), nullable=True),
+)
+
+#: Up to which event everything was announced.
+announced = sa.Table("announced", metadata, _name("what", primary_key=True), _number("up_to"))
+
+#: Addresses of calendars that programs ask without signing in. Of the secret only the sha256 is kept.
+feeds = sa.Table(
+    "feeds",
+    metadata,
+    _name("person_id", sa.ForeignKey("people.person_id"), primary_key=True),
+    _name("token"),
+    _time("made_at"),
+    sa.UniqueConstraint("token"),
+)

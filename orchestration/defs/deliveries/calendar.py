@@ -21,7 +21,8 @@ _SHOWN = 50
 def overdue_slots(desk: Desk, now: datetime) -> list[tuple[Slot, datetime]]:
     """Slots whose deadline has passed and that nobody holds, with the deadline, oldest first."""
     pack = desk.pack
-    due = {o.slot: due_at(o.due_on, pack.region.zone) for o in owed_slots(pack, now.date())}
+    owed = owed_slots(pack, now.date(), desk.ledger.extensions.granted())
+    due = {o.slot: due_at(o.due_on, pack.region.zone) for o in owed}
     states = desk.ledger.slots(due, now)
     late = [(slot, deadline) for slot, deadline in due.items() if deadline < now and states[slot].is_overdue]
     return sorted(late, key=lambda pair: (pair[1], pair[0]))
