@@ -13,7 +13,8 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as PlainHTTPException
 
-from portal.pages import deliveries, duties, people, region, session, threads
+from portal.pages import deliveries, duties, months, people, region, session, threads
+from portal.pages import settings as own_settings
 from portal.visit import visit_of
 from quality.desk import Desk
 from quality.scorecard import Troubles
@@ -64,8 +65,8 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.desk.close()
 
     app = FastAPI(title="Verbund", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for router in (session.router, duties.router, deliveries.router, region.router, people.router, threads.router):
-        app.include_router(router)
+    for page in (session, duties, months, deliveries, region, people, threads, own_settings):
+        app.include_router(page.router)
     for name, folder in STATIC.items():
         app.mount(f"/static/{name}", StaticFiles(directory=folder), name=name)
 

@@ -12,6 +12,7 @@ Act = Literal[
     "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
     "thread.see", "thread.ask", "thread.answer", "thread.contest", "thread.decide", "threads.see_all",
     "delivery.check", "delivery.declare_nothing", "extension.ask", "extension.decide",
+    "settings.own", "calendar.feed",
     "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
 ]  # fmt: skip
 
@@ -47,6 +48,9 @@ RIGHTS: Mapping[Act, Right] = {
     "delivery.declare_nothing": Right(own=_LEADS),
     "extension.ask": Right(own=_SUPPLIERS),
     "extension.decide": Right(region=frozenset({"coordinator"})),
+    "settings.own": Right(signed_in=True),
+    # whose it is, the secret in the address tells
+    "calendar.feed": Right(everybody=True),
     "delivery.see": Right(own=_SUPPLIERS, region=_STEERING),
     "region.see": Right(region=_STEERING | {"observer"}),
     # eye level: who delivers sees how well everybody does

@@ -235,6 +235,31 @@ class People:
             )
             return [_person(c, row.person_id) for row in ids.all()]
 
+    # --- calendars that programs ask for ---
+
+    def renew_feed(self, person: Person) -> str:
+        """A new secret for the address of somebody's calendar; the one before is worth nothing any more."""
+        token, own = secrets.token_urlsafe(32), t.feeds.c.person_id == person.person_id
+        with self._write() as c:
+            c.execute(sa.delete(t.feeds).where(own))
+            row = {"person_id": person.person_id, "token": _digest(token), "made_at": clock.now()}
+            c.execute(sa.insert(t.feeds), row)
+        return token
+
+    def feed_made_at(self, person: Person) -> datetime | None:
+        """Since when somebody has an address of a calendar; None for none."""
+        with self._engine.connect() as c:
+            made = sa.select(t.feeds.c.made_at).where(t.feeds.c.person_id == person.person_id)
+            return c.execute(made).scalar_one_or_none()
+
+    def of_feed(self, token: str) -> Person | None:
+        """Whose calendar this is; None where it is nobody's (any more)."""
+        f, own = t.feeds.c, t.people.c
+        chosen = sa.select(f.person_id).join(t.people, own.person_id == f.person_id)
+        with self._engine.connect() as c:
+            row = c.execute(chosen.where(f.token == _digest(token), own.disabled_at.is_(None))).one_or_none()
+            return _person(c, row.person_id) if row else None
+
     # --- what was done ---
 
     def note(self, who: str, act: str, on: str = "", *, address: str = "", **facts: Any) -> None:

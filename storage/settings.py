@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     portal_host: str = "127.0.0.1"
     portal_port: int = Field(default=8080, gt=0, lt=65536)
     """Where the portal's pages are; a front with TLS stands before it wherever others than this machine may come."""
+    portal_url: str | None = Field(default=None, pattern=r"^https?://[^/@\s]+/?$")
+    """Address people know the portal by, for links in mails and calendars. Default: `portal_host` and `portal_port`."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=9464, ge=0, lt=65536)
     """Where the observer shows its metrics; 0: nowhere. They name suppliers and how many they deliver, nothing of what."""
@@ -161,6 +163,11 @@ class Settings(BaseSettings):
     def paths(self) -> Home:
         """All places under `home`."""
         return Home(self.home)
+
+    @property
+    def portal_address(self) -> str:
+        """What links to the portal begin with."""
+        return (self.portal_url or f"http://{self.portal_host}:{self.portal_port}").rstrip("/")
 
     @property
     def ledger_url(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, HTTPException
@@ -10,12 +10,15 @@ from fastapi.responses import Response
 
 from portal.visit import AVisit, Visit, door
 from quality import judging
+from quality.calendar import OwedSlot
 from quality.region import RegionPack
 from storage.ledger.extensions import AlreadyAsked, Extension, NotOpen
 from storage.paths import Slot
 from storage.periods import period as read_period
 
 router = APIRouter()
+#: States in which a supplier must still act.
+OPEN = frozenset({"overdue", "rejected", "stale", "missing"})
 
 
 @door(router, "GET", "/pflichten/{supplier}", "duties.see")
@@ -26,7 +29,22 @@ def duties(visit: AVisit, supplier: str) -> Response:
     owed = sorted(_duties(visit, supplier), key=lambda duty: (duty["order"], duty["due_on"]))
     pack = visit.desk.pack.shared
     requests = _known(pack, visit.desk.ledger.extensions.of(supplier))[:20]
-    return visit.page("duties.html", supplier=pack.suppliers[supplier], duties=owed, requests=requests, pack=pack)
+    return visit.page(
+        "duties.html", supplier=pack.suppliers[supplier], duties=owed, requests=requests, pack=pack,
+        coming=[
+            (o, pack.contracts[o.slot.dataset].title, o.period.end - timedelta(days=1)) for o in _coming(visit, supplier)
+        ],
+    )  # fmt: skip
+
+
+def _coming(visit: Visit, supplier: str) -> list[OwedSlot]:
+    """Of each dataset the next period that has not ended yet."""
+    today = datetime.now(UTC).date()
+    ahead = (o for o in visit.desk.owed(today + timedelta(days=366), supplier=supplier) if o.period.end > today)
+    first: dict[str, OwedSlot] = {}
+    for o in ahead:
+        first.setdefault(o.slot.dataset, o)
+    return sorted(first.values(), key=lambda o: o.due_on)
 
 
 @door(router, "GET", "/nichts-zu-melden/{supplier}", "delivery.declare_nothing")

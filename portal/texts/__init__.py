@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from babel.messages.pofile import read_po
 
 from quality.messages import LANGUAGES, Language
 
-__all__ = ["LANGUAGES", "Language", "keys", "raw", "text"]
+__all__ = ["LANGUAGES", "Language", "keys", "language", "raw", "text"]
 
 
 def text(key: str, language: Language, **facts: object) -> str:
@@ -36,6 +37,11 @@ def raw(key: str, language: Language) -> str:
 def keys(language: Language) -> frozenset[str]:
     """All keys of one catalogue."""
     return frozenset(_catalogue(language))
+
+
+def language(wanted: str) -> Language:
+    """The language somebody wants, as far as there are texts in it."""
+    return cast(Language, wanted) if wanted in LANGUAGES else "de"
 
 
 @cache

@@ -48,7 +48,14 @@ def test_no_route_is_outside_the_table(stage: Stage) -> None:
 
 
 def path_of(path: str, delivery: str) -> str:
-    told = {"{supplier}": WORKS, "{delivery}": delivery, "{ending}": "json", "{token}": "none", "{thread}": "1", "{number}": "0"}
+    told = {
+        "{supplier}": WORKS,
+        "{delivery}": delivery,
+        "{ending}": "json",
+        "{token}": "none",
+        "{thread}": "1",
+        "{number}": "0",
+    }
     for blank, value in told.items():
         path = path.replace(blank, value)
     return path
