@@ -13,14 +13,19 @@ from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as PlainHTTPException
 
-from portal.pages import deliveries, duties, months, people, region, session, threads
+from portal.api import routes as api
+from portal.api.door import BASE, Problem
+from portal.api.door import refused as refused_program
+from portal.pages import deliveries, duties, months, people, region, session, threads, tokens
 from portal.pages import settings as own_settings
 from portal.visit import visit_of
+from quality.checking import Checks
 from quality.desk import Desk
 from quality.scorecard import Troubles
 from storage.people import People
 from storage.settings import Settings
 from storage.threads import Threads
+from storage.tokens import Tokens
 
 #: What `make setup` fetched by portal/web/package-lock.json.
 WEB = Path(__file__).parent / "web" / "node_modules"
@@ -57,15 +62,19 @@ def make_app(settings: Settings) -> FastAPI:
     async def lifespan(app: FastAPI) -> Any:
         app.state.desk = Desk(settings, who="portal")
         app.state.people = People(settings.ledger_url)
+        app.state.tokens = Tokens(settings.ledger_url)
+        app.state.checks = Checks(settings)
         app.state.troubles = Troubles(app.state.desk.ledger)
         app.state.threads = Threads(settings.ledger_url)
         yield
         app.state.threads.close()
+        app.state.checks.close()
+        app.state.tokens.close()
         app.state.people.close()
         app.state.desk.close()
 
     app = FastAPI(title="Verbund", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for page in (session, duties, months, deliveries, region, people, threads, own_settings):
+    for page in (session, duties, months, deliveries, region, people, threads, own_settings, tokens, api):
         app.include_router(page.router)
     for name, folder in STATIC.items():
         app.mount(f"/static/{name}", StaticFiles(directory=folder), name=name)
@@ -82,6 +91,8 @@ def make_app(settings: Settings) -> FastAPI:
 
     @app.exception_handler(PlainHTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
+        if _by_program(request):
+            return refused_program(request, error)
         visit = visit_of(request)
         if error.status_code == 401:
             return RedirectResponse("/anmelden", status_code=303)
@@ -89,6 +100,13 @@ def make_app(settings: Settings) -> FastAPI:
 
     @app.exception_handler(RequestValidationError)
     async def unclear(request: Request, error: RequestValidationError) -> Response:
+        if _by_program(request):
+            wrong = [{"where": " ".join(map(str, part["loc"])), "what": str(part["msg"])} for part in error.errors()]
+            return refused_program(request, Problem(422, "api.not_understood", errors=wrong))
         return visit_of(request).page("refused.html", code=422, status=422)
 
     return app
+
+
+def _by_program(request: Request) -> bool:
+    return request.url.path.startswith(f"{BASE}/")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from storage.people import OF_SUPPLIER, Person
+from storage.tokens import Token
 
 Act = Literal[
     "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
@@ -14,6 +15,7 @@ Act = Literal[
     "delivery.check", "delivery.declare_nothing", "extension.ask", "extension.decide",
     "settings.own", "calendar.feed",
     "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
+    "tokens.see", "tokens.see_all", "tokens.make", "tokens.revoke", "api.describe",
 ]  # fmt: skip
 
 
@@ -26,12 +28,14 @@ class Right:
         region: Roles of the region that may, on whatever there is.
         everybody: Also who is not signed in.
         signed_in: Whoever is signed in.
+        programs: A supplier's program, on what is that supplier's, where its token was made for it.
     """
 
     own: frozenset[str] = frozenset()
     region: frozenset[str] = frozenset()
     everybody: bool = False
     signed_in: bool = False
+    programs: bool = False
 
 
 _SUPPLIERS = frozenset({"clerk", "lead"})
@@ -42,16 +46,16 @@ RIGHTS: Mapping[Act, Right] = {
     "session.begin": Right(everybody=True),
     "session.end": Right(signed_in=True),
     "invitation.accept": Right(everybody=True),
-    "duties.see": Right(own=_SUPPLIERS, region=_STEERING),
-    "delivery.hand_in": Right(own=_SUPPLIERS),
-    "delivery.check": Right(own=_SUPPLIERS),
+    "duties.see": Right(own=_SUPPLIERS, region=_STEERING, programs=True),
+    "delivery.hand_in": Right(own=_SUPPLIERS, programs=True),
+    "delivery.check": Right(own=_SUPPLIERS, programs=True),
     "delivery.declare_nothing": Right(own=_LEADS),
     "extension.ask": Right(own=_SUPPLIERS),
     "extension.decide": Right(region=frozenset({"coordinator"})),
     "settings.own": Right(signed_in=True),
     # whose it is, the secret in the address tells
     "calendar.feed": Right(everybody=True),
-    "delivery.see": Right(own=_SUPPLIERS, region=_STEERING),
+    "delivery.see": Right(own=_SUPPLIERS, region=_STEERING, programs=True),
     "region.see": Right(region=_STEERING | {"observer"}),
     # eye level: who delivers sees how well everybody does
     "scores.see": Right(signed_in=True),
@@ -64,19 +68,31 @@ RIGHTS: Mapping[Act, Right] = {
     "thread.contest": Right(own=_LEADS),
     "thread.decide": Right(region=frozenset({"coordinator"})),
     "threads.see_all": Right(region=_STEERING),
+    # who may let people in for a supplier may let its programs in
+    "tokens.see": Right(own=_LEADS, region=frozenset({"coordinator"})),
+    "tokens.see_all": Right(region=frozenset({"coordinator"})),
+    "tokens.make": Right(own=_LEADS, region=frozenset({"coordinator"})),
+    "tokens.revoke": Right(own=_LEADS, region=frozenset({"coordinator"})),
+    "api.describe": Right(everybody=True),
 }
+#: What a token can be made for.
+OF_PROGRAMS: tuple[Act, ...] = tuple(act for act, right in RIGHTS.items() if right.programs)
 
 
-def may(person: Person | None, act: Act, supplier: str | None = None) -> bool:
+def may(person: Person | Token | None, act: Act, supplier: str | None = None) -> bool:
     """Whether somebody may do this.
 
     Args:
-        person: Who is signed in, if anybody.
+        person: Who is signed in, if anybody, or the token a program showed.
         act: What is to be done.
         supplier: Whose object it is; None asks whether the person may on any object at all.
     """
     right = RIGHTS[act]
-    if right.everybody or (right.signed_in and person is not None):
+    if right.everybody:
+        return True
+    if isinstance(person, Token):
+        return right.programs and act in person.acts and supplier in (person.supplier, None)
+    if right.signed_in and person is not None:
         return True
     if person is None:
         return False

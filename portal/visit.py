@@ -108,7 +108,7 @@ def visit_of(request: Request) -> Visit:
     people: People = request.app.state.people
     cookie = request.cookies.get(COOKIE)
     session = people.session(cookie) if cookie else None
-    made = Visit(request, request.app.state.desk, people, session, _language(request, session))
+    made = Visit(request, request.app.state.desk, people, session, language_of(request, session))
     request.state.visit = made
     return made
 
@@ -118,7 +118,7 @@ AVisit = Annotated[Visit, Depends(visit_of)]
 
 def _allowed(act: Act) -> Callable[[Request, Visit], None]:
     def look(request: Request, visit: AVisit) -> None:
-        supplier = _whose(request)
+        supplier = supplier_of(request)
         if visit.may(act, supplier):
             return
         if visit.session is None:
@@ -129,7 +129,7 @@ def _allowed(act: Act) -> Callable[[Request, Visit], None]:
     return look
 
 
-def _whose(request: Request) -> str | None:
+def supplier_of(request: Request) -> str | None:
     """The supplier an address is about.
 
     Raises:
@@ -158,7 +158,7 @@ def _own_form(request: Request, visit: AVisit, form: Annotated[str, Form()] = ""
         raise HTTPException(status.HTTP_403_FORBIDDEN)
 
 
-def _language(request: Request, session: Session | None) -> Language:
+def language_of(request: Request, session: Session | None) -> Language:
     asked = request.query_params.get("lang") or request.cookies.get("verbund_language")
     if asked in LANGUAGES:
         return cast(Language, asked)

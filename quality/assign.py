@@ -60,6 +60,16 @@ def assign(pack: RegionPack, supplier: str, key: str) -> Assigned | Unassigned:
     return Assigned(said, found) if found else Unassigned("period", owed)
 
 
+def name_of(sent: str) -> str:
+    """The file's own name of what a sender calls it: programs send whole paths, of Windows too."""
+    return sent.replace("\\", "/").rpartition("/")[2]
+
+
+def assign_named(pack: RegionPack, supplier: str, dataset: str, period: str, name: str) -> Assigned | Unassigned:
+    """Tell the slot where a sender says what it is, or leaves it (empty) to the file's name. What is said goes first."""
+    return assign(pack, supplier, "/".join(part for part in (dataset, period, name) if part))
+
+
 def assign_pulled(pack: RegionPack, source: Source, key: str) -> Assigned | Unassigned:
     """Tell the slot of what a source of the region gave under a key: its dataset is known, often its period, too."""
     if source.period is not None:

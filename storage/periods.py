@@ -46,9 +46,21 @@ def period(text: str) -> Period:
     for interval, shape in _SHAPES.items():
         if match := re.fullmatch(shape, text):
             start = _start(interval, [int(group) for group in match.groups()])
-            return Period(start, _after(start, interval), text, interval)
+            try:
+                return Period(start, _after(start, interval), text, interval)
+            except OverflowError as error:
+                raise ValueError(f"{text!r} has no end that a calendar knows") from error
     known = ", ".join(f"{example} ({interval})" for interval, example in EXAMPLES.items())
     raise ValueError(f"{text!r} is not a period; periods look like {known}")
+
+
+def is_period(text: str) -> bool:
+    """Whether a text is a period."""
+    try:
+        period(text)
+    except ValueError:
+        return False
+    return True
 
 
 def period_of(day: date, interval: Interval) -> Period:

@@ -12,7 +12,7 @@ from fastapi.responses import Response, StreamingResponse
 from portal.pages import threads
 from portal.visit import AVisit, Visit, door
 from quality import judging
-from quality.assign import Assigned, assign
+from quality.assign import Assigned, assign_named, name_of
 from quality.desk import Refused
 from quality.receipt import receipt_stem
 from storage import stores
@@ -39,12 +39,11 @@ def hand_in(
 ) -> Response:  # fmt: skip
     """Take a file in; it is safe from here on, and judged at once."""
     chosen = {"dataset": dataset, "period": period.strip()}
-    if file is None or not file.filename:
+    name = name_of(file.filename or "") if file else ""
+    if file is None or not name:
         return _form(visit, supplier, code=422, problem="hand_in.no_file", **chosen)
-    name = file.filename.replace("\\", "/").rpartition("/")[2]
     if not (dataset and period.strip()):
-        # what was chosen goes before what the name says
-        told = assign(visit.desk.pack, supplier, "/".join(part for part in (dataset, period.strip(), name) if part))
+        told = assign_named(visit.desk.pack, supplier, dataset, period.strip(), name)
         if not isinstance(told, Assigned):
             return _form(visit, supplier, code=422, problem=f"hand_in.no_{told.missing}", **chosen)
         dataset, period = told.dataset, str(told.period)

@@ -350,6 +350,23 @@ sessions = sa.Table(
     _time("expires_at"),
 )
 
+#: By what a supplier's programs come in: of the token only the sha256 is kept, `acts` is what it may do.
+api_tokens = sa.Table(
+    "api_tokens",
+    metadata,
+    _name("token_id", primary_key=True),
+    _name("token", unique=True),
+    _name("supplier"),
+    _outside("name"),
+    sa.Column("acts", sa.JSON(), nullable=False),
+    _outside("created_by"),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("used_at", nullable=True),
+    _time("revoked_at", nullable=True),
+)
+sa.Index("ix_api_tokens_supplier", api_tokens.c.supplier)
+
 #: Tries to sign in, for as long as they count.
 sign_ins = sa.Table(
     "sign_ins",

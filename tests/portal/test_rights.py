@@ -9,11 +9,13 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Mount
 
-from portal.rights import RIGHTS, may
+from portal.api.door import API_DOORS, BASE
+from portal.rights import OF_PROGRAMS, RIGHTS, may
 from portal.visit import DOORS
 from storage.threads import Speaker, Threads, Topic
+from storage.tokens import Tokens
 from tests.portal.conftest import CAST, Stage
-from tests.support.bench import GOOD, WORKS, written
+from tests.support.bench import GOOD, THIRD, WORKS, written
 
 PERIOD, ROW = GOOD["waste_balance"]
 #: What a refusal may be: not signed in, not for you, or there is no such thing.
@@ -43,8 +45,8 @@ def routes_of(routes: Iterable[object]) -> Iterator[APIRoute]:
 
 def test_no_route_is_outside_the_table(stage: Stage) -> None:
     routes = {(method, route.path) for route in routes_of(stage.client.app.routes) for method in route.methods}  # type: ignore[attr-defined]
-    assert routes == set(DOORS)
-    assert set(DOORS.values()) <= set(RIGHTS)
+    assert routes == set(DOORS) | {(method, f"{BASE}{path}") for method, path in API_DOORS}
+    assert set(DOORS.values()) | set(API_DOORS.values()) <= set(RIGHTS)
 
 
 def path_of(path: str, delivery: str) -> str:
@@ -84,6 +86,70 @@ def test_a_route_lets_in_whom_the_table_names(stage: Stage, delivery: str, name:
             assert answer.status_code in REFUSED
         return
     assert let_in == allowed, (answer.status_code, answer.headers.get("location"))
+
+
+#: Programs that may call: whose token, and what it was made for; None shows no token.
+PROGRAMS: dict[str, tuple[str, tuple[str, ...]] | None] = {
+    **{f"own, {act}": (WORKS, (act,)) for act in OF_PROGRAMS},
+    "own, all": (WORKS, OF_PROGRAMS),
+    "foreign, all": (THIRD, OF_PROGRAMS),
+    "nobody": None,
+}
+
+
+@pytest.fixture(scope="module")
+def shown(stage: Stage) -> dict[str, str]:
+    """The token of each program."""
+    tokens = Tokens(stage.desk.settings.ledger_url)
+    made = {
+        name: tokens.make(program[0], name, program[1], 1, by="test")[0]
+        for name, program in PROGRAMS.items()
+        if program
+    }
+    tokens.close()
+    return made
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("method", "path"), sorted(API_DOORS), ids=lambda part: part)
+def test_a_route_lets_in_the_programs_the_table_names(
+    stage: Stage, delivery: str, shown: dict[str, str], name: str, method: str, path: str
+) -> None:
+    act, program = API_DOORS[method, path], PROGRAMS[name]
+    asked = BASE + path_of(path, delivery)
+    headers = {"authorization": f"Bearer {shown[name]}"} if name in shown else {}
+    # a file without a name: whoever is let in is told so, and nothing is judged
+    answer = stage.browser().request(method, asked, headers=headers, params={"file_name": "/"})
+    right = RIGHTS[act]
+    if right.everybody:
+        assert answer.status_code == 200
+    elif program is None:
+        assert answer.status_code == 401
+    elif program[0] != WORKS:
+        assert answer.status_code == 404
+    elif right.programs and act in program[1]:
+        # its receipt is not there before the verdict
+        assert answer.status_code in ((404,) if path.endswith("{ending}") else (200, 422)), answer.text
+    else:
+        assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("name", CAST)
+@pytest.mark.parametrize(("method", "path"), sorted(API_DOORS), ids=lambda part: part)
+def test_a_session_opens_no_route_for_programs(stage: Stage, delivery: str, name: str, method: str, path: str) -> None:
+    answer = stage.signed_in(name).client.request(method, BASE + path_of(path, delivery), params={"file_name": "a"})
+    assert answer.status_code == (200 if RIGHTS[API_DOORS[method, path]].everybody else 401)
+
+
+def test_a_foreign_program_cannot_tell_another_ones_delivery_from_none(
+    stage: Stage, delivery: str, shown: dict[str, str]
+) -> None:
+    headers = {"authorization": f"Bearer {shown['foreign, all']}"}
+    there, nowhere = (
+        stage.browser().get(f"{BASE}/deliveries/{d}", headers=headers) for d in (delivery, delivery[:-2] + "77")
+    )
+    assert (there.status_code, there.text) == (nowhere.status_code, nowhere.text)
+    assert there.status_code == 404
 
 
 def test_who_is_refused_cannot_tell_another_ones_delivery_from_none(stage: Stage, delivery: str) -> None:

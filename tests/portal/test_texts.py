@@ -9,6 +9,7 @@ from string import Formatter
 import pytest
 
 from portal import texts
+from portal.rights import RIGHTS
 from storage.settings import project_root
 
 PORTAL = project_root() / "portal"
@@ -27,6 +28,8 @@ def problems() -> set[str]:
     found: set[str] = set()
     for page in (PORTAL / "pages").rglob("*.py"):
         found |= set(re.findall(r'problem(?:"\s*:|\s*=)\s*"([a-z_.]+)"', page.read_text(encoding="utf-8")))
+    for route in (PORTAL / "api").rglob("*.py"):
+        found |= set(re.findall(r'"(api\.[a-z_.]*[a-z])"', route.read_text(encoding="utf-8"))) - set(RIGHTS)
     return found
 
 
@@ -62,7 +65,7 @@ def test_no_text_is_left_over() -> None:
     """A key is used when some page or template names it, or its group and a word put in at run time."""
     said = "\n".join(
         file.read_text(encoding="utf-8")
-        for folder in (PORTAL / "templates", PORTAL / "pages", PORTAL)
+        for folder in (PORTAL / "templates", PORTAL / "pages", PORTAL / "api", PORTAL)
         for file in (folder.rglob("*") if folder.name != "portal" else folder.glob("*.py"))
         if file.suffix in (".html", ".py")
     )

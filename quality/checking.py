@@ -1,0 +1,145 @@
+"""Checking first for those who come by portal: the verdict a file would get, from a warm process of its own.
+
+Reading a hostile file may take all memory or never end. Here that ends one check and keeps nobody from a page. What a check
+says is `Desk.check`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import resource
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from quality.desk import Desk, Refused
+from quality.errors import PlatformTrouble
+from storage.settings import GIB, Settings
+
+log = logging.getLogger("verbund.checking")
+
+#: A file that takes longer keeps others waiting; it may be handed in, where each has its turn.
+CHECK_SECONDS = 60.0
+#: So many bytes take some ten seconds to judge.
+LARGEST_CHECK = 100_000_000
+
+
+class CannotCheck(Exception):
+    """There is no verdict beforehand: reading the file took too long, or ended the process that read it."""
+
+
+class CheckBusy(Exception):
+    """Others' files are being checked; trying again makes sense soon."""
+
+
+class Checks:
+    """Checks files one after another; the process that does begins with the first one. Any thread may ask.
+
+    Args:
+        settings: Of the installation.
+        seconds: How long a check may take, and how long it may wait for those before it.
+    """
+
+    def __init__(self, settings: Settings, *, seconds: float = CHECK_SECONDS) -> None:
+        self._settings, self._seconds = settings, seconds
+        self._turn = threading.Lock()
+        self._asking: set[str] = set()
+        self._worker: tuple[BaseProcess, Connection] | None = None
+
+    def check(self, source: Path, supplier: str, dataset: str, period: str, *, file_name: str) -> dict[str, Any]:
+        """What `Desk.check` says of a file.
+
+        Raises:
+            Refused: There is no such supplier or dataset, or the period is none.
+            CannotCheck: The file takes too long, or kills who reads it.
+            CheckBusy: The supplier has a check running, or too many wait.
+            PlatformTrouble: The work could not be done.
+        """
+        if supplier in self._asking:
+            # one at a time each: nobody's many keep others waiting
+            raise CheckBusy(supplier)
+        self._asking.add(supplier)
+        try:
+            if not self._turn.acquire(timeout=self._seconds):
+                raise CheckBusy(supplier)
+            try:
+                return self._ask((source, supplier, dataset, period, file_name))
+            finally:
+                self._turn.release()
+        finally:
+            self._asking.discard(supplier)
+
+    def close(self) -> None:
+        """End the process."""
+        if self._worker is not None:
+            process, connection = self._worker
+            self._worker = None
+            process.kill()
+            process.join()
+            connection.close()
+
+    def _ask(self, asked: tuple[object, ...]) -> dict[str, Any]:
+        if self._worker is None:
+            spawn = multiprocessing.get_context("spawn")
+            ours, theirs = spawn.Pipe()
+            begun = spawn.Process(target=_serve, args=(theirs, self._settings), name="check", daemon=True)
+            begun.start()
+            theirs.close()
+            self._worker = begun, ours
+        process, connection = self._worker
+        try:
+            connection.send(asked)
+            # who is there for the first time has everything to import yet
+            if not connection.poll(self._seconds):
+                raise CannotCheck(f"no end after {self._seconds:g} s")
+            kind, told = connection.recv()
+        except CannotCheck:
+            self.close()
+            raise
+        except (EOFError, OSError) as error:
+            process.join(1.0)
+            ended = process.exitcode
+            self.close()
+            log.warning("a file that was checked ended its reader (exit code %s)", ended)
+            raise CannotCheck(f"its reader ended with {ended}") from error
+        return _ANSWERS[kind](told)
+
+
+def _told(document: dict[str, Any]) -> dict[str, Any]:
+    return document
+
+
+def _refuse(told: Mapping[str, str]) -> dict[str, Any]:
+    raise Refused(**told)
+
+
+def _trouble(told: str) -> dict[str, Any]:
+    raise PlatformTrouble("a file could not be checked", cause=told)
+
+
+_ANSWERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {"verdict": _told, "refused": _refuse, "trouble": _trouble}
+
+
+def _serve(connection: Connection, settings: Settings) -> None:
+    """Check what is asked until nobody is there to ask."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_DATA, (4 * GIB, 4 * GIB))
+    desk = Desk(settings, who="check")
+    while True:
+        try:
+            source, supplier, dataset, period, file_name = connection.recv()
+        except EOFError:
+            desk.close()
+            return
+        try:
+            connection.send(("verdict", desk.check(source, supplier, dataset, period, file_name=file_name)))
+        except Refused as error:
+            connection.send(("refused", {"expected": error.expected, "found": error.found}))
+        except Exception as error:
+            log.exception("a file could not be checked")
+            connection.send(("trouble", repr(error)))
