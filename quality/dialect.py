@@ -190,6 +190,11 @@ class Dialect(_Strict):
             raise ValueError("decimal and thousands mark must differ")
         return self
 
+    def layout(self) -> FormatSpec:
+        """What a reader needs: the format, expected columns, and how numbers and dates are to be written."""
+        told = {"expected_columns": self.delivered_columns(), "decimal": self.decimal}
+        return self.format.model_copy(update={**told, "dates": self.dates[0] if self.dates else None})
+
     def delivered_columns(self) -> tuple[str, ...]:
         """Names the file must have, in the sender's words."""
         names = [source for column in self.columns.values() for source in column.sources]

@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from quality import conversion, findings
+from quality import conversion, findings, forms
 from quality.codelists import lookup_key
 from quality.contract import Contract
 from quality.dialect import Dialect
@@ -167,8 +167,16 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
     if contract is None or mandate is None:
         return Judged(task, _no_mandate(pack, contract, task))
     file_name = task.mends.file_name if task.mends and task.mends.whole else task.file_name
-    dialect = choose_dialect(pack, mandate, file_name)
-    versions = Versions(contract.fingerprint, pack.dialect_fingerprint(dialect), pack.mappings_fingerprint)
+    dialect, mark = choose_dialect(pack, mandate, file_name), None
+    fingerprint = pack.dialect_fingerprint(dialect)
+    source = task.mends.whole if task.mends and task.mends.whole else task.source
+    if source is not None:
+        mark = forms.mark_of(source)
+        dialects = [pack.dialects[name] for name in mandate.dialects]
+        if (own := forms.form_of(contract, dialects, source, mark)) is not None:
+            dialect, made_from = own
+            fingerprint = pack.dialect_fingerprint(pack.dialects[made_from]) if made_from else contract.fingerprint
+    versions = Versions(contract.fingerprint, fingerprint, pack.mappings_fingerprint)
     if task.period.interval != contract.interval:
         wrong = Finding("slot.not_owed", "fatal", 0, {"expected": contract.interval, "found": str(task.period)})
         return Judged(task, _rejected(task, versions, [wrong]))
@@ -177,8 +185,8 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
     if task.source is None:
         raise PlatformTrouble("a delivery without bytes cannot be judged", cause=task.delivery)
     landed_to.parent.mkdir(parents=True, exist_ok=True)
-    spec = dialect.format.model_copy(update=_reading(dialect))
-    landed = _land(task, task.source, spec, landed_to)
+    spec = dialect.layout()
+    landed = _land(task, task.source, spec, landed_to, mark)
     if isinstance(landed, Finding):
         return Judged(task, _rejected(task, versions, [landed]), format=spec.type)
     notes = [
@@ -191,13 +199,15 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
         raise PlatformTrouble("a delivery could not be judged", cause=str(error), delivery=task.delivery) from error
 
 
-def _land(task: Task, source: Path, spec: FormatSpec, to: Path) -> Landed | Finding:
+def _land(task: Task, source: Path, spec: FormatSpec, to: Path, mark: forms.Mark | None) -> Landed | Finding:
     """Read what was sent, or what mended rows go back to with those rows in their places; why not, where it cannot be."""
     mends = task.mends or Mends(source, task.file_name)
     if mends.whole is None:
         return mends.problem or Finding("file.unreadable", "fatal", 0)
     try:
         landed: Landed | Finding = without_status(read(mends.whole, spec, to, name=mends.file_name))
+        if isinstance(landed, Landed) and mark is not None and mark.example:
+            landed = forms.without_example(landed, mark)
     except Unreadable as error:
         facts = {**error.facts, "line": error.line} if error.line else error.facts
         return Finding(error.rule, "fatal", 0, facts)
@@ -585,15 +595,6 @@ class _Judging:
     def _one(self, sql: str) -> int:
         row = self.con.execute(sql).fetchone()
         return int(row[0]) if row and row[0] is not None else 0
-
-
-def _reading(dialect: Dialect) -> dict[str, Any]:
-    """What a reader needs from the rest of the dialect: expected columns, and how numbers and dates are to be written."""
-    return {
-        "expected_columns": dialect.delivered_columns(),
-        "decimal": dialect.decimal,
-        "dates": dialect.dates[0] if dialect.dates else None,
-    }
 
 
 def _no_mandate(pack: RegionPack, contract: Contract | None, task: Task) -> Verdict:

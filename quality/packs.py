@@ -39,10 +39,10 @@ from yaml.tokens import (
 
 from quality.contract import Contract
 from quality.desk import Refused, code_lists_dir, contracts_dir
+from quality.forms import standard_dialect
 from quality.receipt.files import replaced
 from quality.region import MAPPING_COLUMNS, SITE_COLUMNS, RegionPack, load_pack
 from quality.sources import Misconfigured, Problem
-from quality.template import standard_dialect
 from storage import clock
 
 #: Name of the format in the manifest; a change that older readers would misread gets a new number.

@@ -82,6 +82,10 @@ def _present(desk: Desk, view: DeliveryView) -> dict[str, Any]:
     contract = pack.contracts.get(view.dataset)
     mandate = pack.mandate(view.supplier, view.dataset, period.start, period.end)
     dialect = pack.dialect_fingerprint(choose_dialect(pack, mandate, view.file_name)) if mandate else "-"
+    if mandate and contract:
+        # it may have come in a form of ours, which its content tells and not its name
+        forms = [contract.fingerprint, *(pack.dialect_fingerprint(pack.dialects[name]) for name in mandate.dialects)]
+        dialect = view.dialect_version if view.dialect_version in forms else dialect
     return {
         "contract": contract.fingerprint if contract else "-",
         "dialect": dialect,

@@ -1,12 +1,14 @@
 """Templates: workbooks that a clerk fills in and that read without a question, because a dialect says how they look.
 
-A supplier whose agreement is a workbook gets that one, with its own column names, sheet and header place. Everybody
-else gets the contract's own template, which reads by `standard_dialect`. How a filled one is judged is next door.
+A supplier gets its own column names and words: in the workbook it agreed on, or in one made from the table it agreed on.
+Where nothing of the kind is agreed it gets the contract's own template. What tells a template from another file, and which
+dialect it reads by, is in `quality.forms`.
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+import polars as pl
 from babel.dates import format_date
 from openpyxl import Workbook
 from openpyxl.comments import Comment
@@ -27,17 +30,16 @@ from quality.calendar import due_on
 from quality.contract import Contract, Field, Texts
 from quality.desk import Refused
 from quality.dialect import Column, Dialect
+from quality.forms import DATA_SHEET, UNITS, Mark, as_workbook, example_sum, standard_dialect
 from quality.receipt.files import replaced
 from quality.receipt.xlsx import harmless
 from quality.region import Mandate, RegionPack
 from storage import clock
 from storage.periods import Period, period_of, previous
-from storage.readers.base import FormatSpec, HeaderSpec
+from storage.readers import read
+from storage.readers.base import HeaderSpec
 from storage.readers.landing import joined_header, unique_names
 
-#: Row of the column names in a contract's own template: title and help stand above them, so that no help is read as data.
-HEADER_ROW: Final = 3
-DATA_SHEET: Final = "Daten"
 LAST_ROW: Final = 1_048_576
 #: What a workbook may hold: characters of a drop-down written out, of a hint, of a hint's title, of a sheet's name.
 INLINE_LENGTH: Final = 250
@@ -48,14 +50,13 @@ SHEET_NAME: Final = 31
 _BOLD: Final = Font(bold=True)
 _TITLE: Final = Font(bold=True, size=14)
 _SMALL: Final = Font(italic=True, size=9, color="555555")
+_SHOWN: Final = Font(italic=True, color="7F7F7F")
 _HEAD: Final = PatternFill("solid", fgColor="DDEBF7")
 _MUST: Final = PatternFill("solid", fgColor="BDD7EE")
 _WRAPPED: Final = Alignment(wrap_text=True, vertical="top")
 _OPEN: Final = Protection(locked=False)
 _CELL_FORMATS: Final[Mapping[str, str]] = {"number": "General", "integer": "0", "date": "DD.MM.YYYY"}
 _UMLAUTS: Final = {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"}
-#: Units whose code is an English word, as they stand in the names of columns: these are read, so no catalogue has them.
-_UNITS: Final = {"persons": "Personen", "1000 persons": "1000 Personen"}
 _STRPTIME: Final = {
     "%d": "day", "%m": "month", "%Y": "year", "%y": "short_year", "%H": "hour", "%M": "minute", "%S": "second",
 }  # fmt: skip
@@ -100,7 +101,7 @@ class Template:
     Attributes:
         dialect: The dialect a filled template reads by; None for the contract's own template.
         agreed_format: What the supplier has agreed to deliver (csv, xlsx, …); None where no supplier was named.
-        first_row: Sheet row of the first line to fill in.
+        first_row: Sheet row of the first line to fill in, under the example.
         file_name: A name under which a filled template is recognised, for `period`.
     """
 
@@ -131,32 +132,8 @@ class _Plan:
     header: tuple[tuple[str, ...], ...]
     """The header's lines, one cell per column."""
 
-    @property
-    def own(self) -> bool:
-        """Whether this is the contract's own template and not the supplier's."""
-        return self.agreed is not self.dialect
-
-
-def standard_dialect(contract: Contract, name: str | None = None) -> Dialect:
-    """The dialect a contract's own template reads by: German titles in row 3 of the sheet "Daten", German marks."""
-    titles: dict[str, str] = {}
-    for f in contract.fields:
-        title = " ".join(f.title.get("de", f.name).split())
-        title += f" [{_UNITS.get(f.unit, f.unit)}]" if f.unit else ""
-        # two fields may share a title; then the field's own name tells them apart
-        known = {other.casefold() for other in titles.values()}
-        titles[f.name] = f"{title} ({f.name})" if title.casefold() in known else title
-    return Dialect(
-        id=name or f"{contract.dataset.replace('_', '-')}-vorlage",
-        dataset=contract.dataset,
-        note="The contract's own template, see `verbund template`.",
-        format=FormatSpec(type="xlsx", sheet=DATA_SHEET, header=HeaderSpec(row=HEADER_ROW)),
-        decimal=",",
-        thousands=".",
-        null=("-", "k.A."),
-        dates=("%d.%m.%Y", "%Y-%m-%d"),
-        columns={name: Column.model_validate({"from": title}) for name, title in titles.items()},
-    )
+    own: bool
+    """Whether this is the contract's own template, in nobody's words."""
 
 
 def write_template(
@@ -180,8 +157,13 @@ def write_template(
     )
     if path.exists():
         raise Refused("a file name that is still free (a filled template must not be lost)", str(path))
-    workbook, first_row = _workbook(plan)
+    workbook, example_row = _workbook(plan)
+    mark = Mark(dataset, plan.dialect.id, supplier or "", str(plan.period))
+    mark.put(workbook)
     with replaced(path) as temporary:
+        workbook.save(temporary)
+        # as a reader lands it, whatever a cell looks like
+        replace(mark, example=_landed_example(temporary, plan)).put(workbook)
         workbook.save(temporary)
     return Template(
         path=path,
@@ -190,11 +172,18 @@ def write_template(
         dialect=None if plan.own else plan.dialect.id,
         agreed_format=plan.agreed.format.type if plan.agreed else None,
         sheet=workbook.worksheets[0].title,
-        first_row=first_row,
+        first_row=example_row + 1,
         columns=plan.columns,
         period=str(plan.period),
         file_name=_file_name(plan) or path.name,
     )
+
+
+def _landed_example(file: Path, plan: _Plan) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        landed = read(file, plan.dialect.layout(), Path(folder) / "landed.parquet", name=file.name)
+        cells = pl.read_parquet(landed.path, columns=list(landed.columns), n_rows=1)
+    return example_sum(cells.row(0, named=True)) if len(cells) else ""
 
 
 # --- what the template says ---
@@ -217,15 +206,15 @@ def _planned(pack: RegionPack, dataset: str, supplier: str | None, today: date) 
         agreed = next((d for d in dialects if d.format.type == "xlsx"), dialects[0])
     period = _last_period(contract, mandate, today)
     standard = standard_dialect(contract)
-    for dialect in (agreed, standard):
-        if dialect is None or dialect.format.type != "xlsx" or (dialect.pivot and dialect.pivot.matching):
-            # columns named by a pattern cannot be written down beforehand
+    for dialect in (as_workbook(agreed) if agreed else None, standard):
+        if dialect is None:
             continue
         columns = tuple(_columns(pack, contract, dialect, mandate, supplier, period, today))
         placed = _placed(columns, dialect.format.header)
         if placed is not None:
             columns, header = placed
-            return _Plan(pack, contract, dialect, agreed, supplier, mandate, period, columns, header)
+            own = dialect is standard
+            return _Plan(pack, contract, dialect, agreed, supplier, mandate, period, columns, header, own)
     raise AssertionError("the contract's own template can always be written")  # pragma: no cover
 
 
@@ -441,9 +430,9 @@ def _file_name(plan: _Plan) -> str | None:
     ]
     if plan.mandate is None:
         return names[0]
-    if plan.own:
-        # what is agreed is another kind of file
-        return None
+    if plan.dialect is not plan.agreed:
+        # read as what it is, whatever it is called
+        return names[0]
     fitting = [name for name in names if choose_dialect(plan.pack, plan.mandate, name) is plan.dialect]
     recognised = plan.dialect.recognise
     best = [name for name in fitting if recognised and re.search(recognised.file_name, name)]
@@ -515,6 +504,7 @@ def _data_sheet(sheet: Worksheet, plan: _Plan, sources: Mapping[str, str]) -> in
         check = _validation(column, sources.get(column.name))
         check.add(f"{letter}{first_row}:{letter}{LAST_ROW}")
         sheet.add_data_validation(check)
+    _example_row(sheet, first_row, plan.columns)
     sheet.freeze_panes = f"A{first_row}"
     sheet.print_title_rows = f"1:{max(1, first_row - 1)}"
     sheet.page_setup.orientation = "landscape"
@@ -524,6 +514,17 @@ def _data_sheet(sheet: Worksheet, plan: _Plan, sources: Mapping[str, str]) -> in
     protection.formatCells = protection.formatColumns = protection.formatRows = False
     protection.insertRows = protection.deleteRows = protection.sort = protection.autoFilter = False
     return first_row
+
+
+def _example_row(sheet: Worksheet, row: int, columns: Sequence[TemplateColumn]) -> None:
+    """Show how to fill in; who writes over it has filled in a row."""
+    for place, column in enumerate(columns, start=1):
+        if column.example == "":
+            continue
+        _written(sheet, row, place, column.example, font=_SHOWN, exact=True)
+        cell = sheet.cell(row, place)
+        cell.protection = _OPEN
+        cell.number_format = _CELL_FORMATS.get(column.cells, "@")
 
 
 def _unit_lines(plan: _Plan) -> list[list[str]]:
@@ -684,7 +685,7 @@ def _long_help(column: TemplateColumn, language: messages.Language) -> str:
 
 
 def _unit(column: TemplateColumn) -> str | None:
-    return _UNITS.get(column.unit, column.unit) if column.unit else None
+    return UNITS.get(column.unit, column.unit) if column.unit else None
 
 
 def _help(plan: _Plan, sheet: str) -> Iterator[Sequence[Any]]:
@@ -693,9 +694,10 @@ def _help(plan: _Plan, sheet: str) -> Iterator[Sequence[Any]]:
     yield _paragraph("about", about={"de": contract.title.get("de", ""), "en": contract.purpose})
     yield from _agreement_told(plan)
     yield _paragraph("how", sheet=sheet)
+    yield _paragraph("example_row")
     if name := _file_name(plan):
         yield _paragraph("file_name", name=name)
-    elif not plan.own and dialect.recognise:
+    elif dialect.recognise:
         yield _paragraph("file_name_pattern", pattern=dialect.recognise.file_name)
     yield _due(plan)
     yield _paragraph("empty", values=[symbol for symbol in dialect.null if symbol])
@@ -722,7 +724,7 @@ def _help(plan: _Plan, sheet: str) -> Iterator[Sequence[Any]]:
 
 def _agreement_told(plan: _Plan) -> Iterator[Sequence[Any]]:
     """What is agreed, where it is not this template, and for how long."""
-    if plan.own and plan.agreed is not None:
+    if plan.agreed is not None and plan.agreed is not plan.dialect:
         kind = messages.both(f"template.format.{plan.agreed.format.type}")
         yield _paragraph("agreed", heading=True, format=kind, dialect=plan.agreed.id)
         if columns := ", ".join(plan.agreed.delivered_columns()):

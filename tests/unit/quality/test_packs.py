@@ -15,9 +15,9 @@ import pytest
 
 from quality.contract import load_contracts
 from quality.desk import Refused, contracts_dir, load_region
+from quality.forms import standard_dialect
 from quality.packs import FORMAT, MANIFEST, UnsafePack, export_pack, import_pack, new_pack
 from quality.sources import Misconfigured
-from quality.template import standard_dialect
 from storage.settings import Settings, project_root
 
 BERGISCH = project_root() / "regions" / "bergisch"

@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openpyxl import load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
 from quality import messages, template
 from quality.contract import load_contracts
 from quality.desk import Desk, Refused, contracts_dir, load_region
+from quality.forms import standard_dialect
 from quality.judge import choose_dialect
-from quality.template import Template, standard_dialect, write_template
+from quality.template import Template, TemplateColumn, write_template
 from storage.readers import read
 from storage.settings import Settings
 
 TODAY = date(2026, 2, 2)
 DATASETS = sorted(load_contracts(contracts_dir()))
 PACK = load_region(Settings(region="bergisch"))
-#: Everybody whose agreement is a workbook.
-BOOKS = sorted(
-    {(m.supplier, m.dataset) for m in PACK.mandates if any(PACK.dialects[d].format.type == "xlsx" for d in m.dialects)}
-)
+EVERYBODY = sorted({(m.supplier, m.dataset) for m in PACK.mandates})
 
 
 @pytest.fixture(scope="module")
@@ -70,30 +70,88 @@ def test_a_filled_template_of_a_supplier_with_a_workbook_dialect_is_accepted(tmp
     told = desk.check(file, "solingen-betriebe", "waste_balance", "2025")
     assert told["state"] == "accepted_with_warnings", told["findings"]
     assert told["rows"] == {
-        "delivered": 13,
+        "delivered": 14,
         "accepted": 3,
         "accepted_with_warning": 9,
         "quarantined": 0,
-        "ignored_by_rule": 1,
+        # the example and the total
+        "ignored_by_rule": 2,
     }
     # the only remark is on the quantities that nobody stated
     assert {f["rule"] for f in told["findings"] if f["severity"] != "info"} == {"quantity_stated"}
 
 
-@pytest.mark.parametrize(("supplier", "dataset"), BOOKS)
+@pytest.mark.parametrize(("supplier", "dataset"), EVERYBODY)
 def test_the_examples_of_a_template_are_taken_by_the_dialect_it_was_written_for(
     tmp_path: Path, desk: Desk, supplier: str, dataset: str
 ) -> None:
     made = write_template(PACK, dataset, supplier, tmp_path / "v.xlsx", today=TODAY)
-    assert made.agreed_format == "xlsx"
     mandate = max(PACK.mandates_of(supplier, dataset), key=lambda m: m.valid_from)
-    assert choose_dialect(PACK, mandate, made.file_name).id == made.dialect
+    if made.agreed_format == "xlsx":
+        assert choose_dialect(PACK, mandate, made.file_name).id == made.dialect
     file = filled(made, [examples(made)], tmp_path / made.file_name)
     told = desk.check(file, supplier, dataset, made.period)
     broken = {f["rule"] for f in told["findings"] if f["rule"].split(".")[0] in ("file", "columns", "values", "rows")}
     assert not broken, told["findings"]
     assert told["state"] in ("accepted", "accepted_with_warnings", "partly_accepted")
     assert told["rows"]["delivered"] > 0
+
+
+def as_typed(column: TemplateColumn) -> st.SearchStrategy[Any]:
+    """What a clerk may type or choose in a column."""
+    if column.choices:
+        return st.sampled_from([choice.word for choice in column.choices])
+    match column.cells:
+        case "integer":
+            return st.integers(0, 10**6)
+        case "number":
+            return st.decimals(0, 10**6, places=3, allow_nan=False).map(float)
+        case "date":
+            return st.dates(date(2024, 1, 1), date(2025, 12, 31))
+        case _:
+            text = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), min_size=1, max_size=20)
+            return st.just(column.example or "x") | text
+
+
+@pytest.mark.parametrize(("supplier", "dataset"), EVERYBODY)
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(data=st.data())
+def test_a_filled_template_of_every_supplier_always_reads(
+    tmp_path_factory: pytest.TempPathFactory, desk: Desk, supplier: str, dataset: str, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("filled")
+    made = write_template(PACK, dataset, supplier, folder / "v.xlsx", today=TODAY)
+    rows = [
+        {c.name: data.draw(as_typed(c)) for c in made.columns if c.required or data.draw(st.booleans())}
+        for _ in range(data.draw(st.integers(1, 3)))
+    ]
+    # whatever it is called, wherever the clerk saved it
+    file = filled(made, rows, folder / "Kopie von Tabelle1.xlsx")
+    told = desk.check(file, supplier, dataset, made.period)
+    broken = {f["rule"] for f in told["findings"] if f["rule"].split(".")[0] in ("file", "columns")}
+    assert not broken, told["findings"]
+    assert told["rows"]["delivered"] > len(rows) or told["rows"]["ignored_by_rule"] >= 1
+    assert told["versions"]["dialect"]
+
+
+def test_an_example_that_was_written_over_is_a_row_like_any_other(tmp_path: Path, desk: Desk) -> None:
+    made = write_template(PACK, "waste_balance", "wuppertal-abfall", tmp_path / "v.xlsx", today=TODAY)
+    over = replace(made, first_row=made.first_row - 1)
+    file = filled(over, [{**examples(made), "Menge [t]": 77}], tmp_path / "x.xlsx")
+    told = desk.check(file, "wuppertal-abfall", "waste_balance", made.period)
+    assert (told["rows"]["delivered"], told["rows"]["ignored_by_rule"]) == (1, 0)
+    twice = filled(made, [examples(made)], tmp_path / "y.xlsx")
+    told = desk.check(twice, "wuppertal-abfall", "waste_balance", made.period)
+    assert (told["rows"]["delivered"], told["rows"]["ignored_by_rule"]) == (2, 1), (
+        "only the first of the two is the example"
+    )
+
+
+def test_a_template_of_somebody_else_is_no_way_around_the_agreement(tmp_path: Path, desk: Desk) -> None:
+    made = write_template(PACK, "waste_balance", "remscheid-betriebe", tmp_path / "v.xlsx", today=TODAY)
+    file = filled(made, [examples(made)], tmp_path / "x.xlsx")
+    told = desk.check(file, "wuppertal-abfall", "waste_balance", made.period)
+    assert told["state"] == "rejected"
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -103,14 +161,14 @@ def test_a_contracts_own_template_reads_by_its_standard_dialect(tmp_path: Path, 
     file = filled(made, [examples(made)], tmp_path / "filled.xlsx")
     landed = read(file, dialect.format, tmp_path / "landed.parquet", name=file.name)
     assert landed.columns == dialect.delivered_columns()
-    assert landed.rows == 1
+    assert landed.rows == 2, "the example and the row that was filled in"
     assert not landed.notes
 
 
 def test_an_empty_template_holds_no_row_that_could_be_read_as_data(tmp_path: Path, desk: Desk) -> None:
     made = write_template(PACK, "waste_balance", "solingen-betriebe", tmp_path / "v.xlsx", today=TODAY)
     told = desk.check(made.path, "solingen-betriebe", "waste_balance", "2025", file_name=made.file_name)
-    assert told["rows"]["delivered"] == 0
+    assert (told["rows"]["delivered"], told["rows"]["ignored_by_rule"]) == (1, 1), "the example, which is left out"
     assert "rows.none" in {finding["rule"] for finding in told["findings"]}
 
 
@@ -118,10 +176,10 @@ def test_only_the_cells_to_fill_in_are_open(tmp_path: Path) -> None:
     made = write_template(PACK, "waste_balance", "solingen-betriebe", tmp_path / "v.xlsx", today=TODAY)
     sheet = load_workbook(made.path)[made.sheet]
     assert sheet.protection.sheet
-    for row in range(1, made.first_row):
+    for row in range(1, made.first_row - 1):
         assert all(sheet.cell(row, place).protection.locked for place in range(1, len(made.columns) + 1))
     assert not any(d.protection.locked for d in sheet.column_dimensions.values())
-    assert sheet.freeze_panes == f"A{made.first_row}"
+    assert sheet.freeze_panes == f"A{made.first_row - 1}"
 
 
 def test_codes_are_offered_from_a_list_units_and_words_are_told(tmp_path: Path) -> None:
@@ -138,9 +196,9 @@ def test_codes_are_offered_from_a_list_units_and_words_are_told(tmp_path: Path) 
     assert "200301" in offered
     assert "kerbside" in checks["C"].formula1
     assert all(len(check.prompt) <= 255 and len(check.promptTitle) <= 32 for check in checks.values())
-    names = {sheet.cell(made.first_row - 1, place).value for place in range(1, len(made.columns) + 1)}
+    names = {sheet.cell(made.first_row - 2, place).value for place in range(1, len(made.columns) + 1)}
     assert "gesamt [t]" in names
-    comment = sheet.cell(made.first_row - 1, 4).comment
+    comment = sheet.cell(made.first_row - 2, 4).comment
     assert comment is not None and "Aufkommen" in comment.text and "Generated" in comment.text
 
 
@@ -209,7 +267,7 @@ def test_how_a_date_is_written_is_told_in_each_language(written: str, german: st
 
 def test_a_supplier_who_agreed_on_another_format_is_told_so(tmp_path: Path) -> None:
     made = write_template(PACK, "waste_balance", "wuppertal-abfall", tmp_path / "v.xlsx", today=TODAY)
-    assert (made.agreed_format, made.dialect, made.sheet) == ("csv", None, "Daten")
+    assert (made.agreed_format, made.dialect, made.sheet) == ("csv", "abfallbilanz-csv.vorlage", "Daten")
     told = help_of(made)
     assert "Vereinbart ist das Format CSV" in told and "abfallbilanz-csv" in told
 
@@ -287,7 +345,7 @@ def test_wherever_a_dialect_wants_its_header_the_template_has_it(
     dialect = pack.dialects[dialect_id]
     landed = read(tmp_path / "filled.xlsx", dialect.format, tmp_path / "landed.parquet", name="filled.xlsx")
     assert set(landed.columns) == set(names)
-    assert landed.rows == 1
+    assert landed.rows == 2
     assert [note.rule for note in landed.notes] == []
 
 
