@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException as PlainHTTPException
 from portal.api import routes as api
 from portal.api.door import BASE, Problem
 from portal.api.door import refused as refused_program
-from portal.pages import deliveries, duties, months, people, region, session, threads, tokens
+from portal.pages import deliveries, duties, entering, months, people, region, session, threads, tokens
 from portal.pages import settings as own_settings
 from portal.visit import visit_of
 from quality.checking import Checks
@@ -74,7 +74,7 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.desk.close()
 
     app = FastAPI(title="Verbund", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for page in (session, duties, months, deliveries, region, people, threads, own_settings, tokens, api):
+    for page in (session, duties, months, deliveries, entering, region, people, threads, own_settings, tokens, api):
         app.include_router(page.router)
     for name, folder in STATIC.items():
         app.mount(f"/static/{name}", StaticFiles(directory=folder), name=name)

@@ -12,7 +12,7 @@ from storage.tokens import Token
 Act = Literal[
     "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
     "thread.see", "thread.ask", "thread.answer", "thread.contest", "thread.decide", "threads.see_all",
-    "delivery.check", "delivery.declare_nothing", "extension.ask", "extension.decide",
+    "delivery.check", "template.get", "delivery.declare_nothing", "extension.ask", "extension.decide",
     "settings.own", "calendar.feed",
     "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
     "tokens.see", "tokens.see_all", "tokens.make", "tokens.revoke", "api.describe",
@@ -49,6 +49,7 @@ RIGHTS: Mapping[Act, Right] = {
     "duties.see": Right(own=_SUPPLIERS, region=_STEERING, programs=True),
     "delivery.hand_in": Right(own=_SUPPLIERS, programs=True),
     "delivery.check": Right(own=_SUPPLIERS, programs=True),
+    "template.get": Right(own=_SUPPLIERS, region=_STEERING),
     "delivery.declare_nothing": Right(own=_LEADS),
     "extension.ask": Right(own=_SUPPLIERS),
     "extension.decide": Right(region=frozenset({"coordinator"})),

@@ -496,6 +496,14 @@ class Desk:
                 if path.parent == self._copies:
                     path.unlink(missing_ok=True)
 
+    def bytes_of(self, delivery: Delivery) -> contextlib.AbstractContextManager[Path]:
+        """What was sent, to look at within a block.
+
+        Raises:
+            VaultDamaged: The bytes are not those that were sent.
+        """
+        return self._lent(delivery.sha256)
+
     def _judge(self, delivery: Delivery, source: Path | None, mends: Mends | None = None) -> Judged:
         task = Task(
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,

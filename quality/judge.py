@@ -167,15 +167,8 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
     if contract is None or mandate is None:
         return Judged(task, _no_mandate(pack, contract, task))
     file_name = task.mends.file_name if task.mends and task.mends.whole else task.file_name
-    dialect, mark = choose_dialect(pack, mandate, file_name), None
-    fingerprint = pack.dialect_fingerprint(dialect)
-    source = task.mends.whole if task.mends and task.mends.whole else task.source
-    if source is not None:
-        mark = forms.mark_of(source)
-        dialects = [pack.dialects[name] for name in mandate.dialects]
-        if (own := forms.form_of(contract, dialects, source, mark)) is not None:
-            dialect, made_from = own
-            fingerprint = pack.dialect_fingerprint(pack.dialects[made_from]) if made_from else contract.fingerprint
+    whole = task.mends.whole if task.mends and task.mends.whole else task.source
+    dialect, fingerprint, mark = dialect_of(pack, contract, mandate, whole, file_name)
     versions = Versions(contract.fingerprint, fingerprint, pack.mappings_fingerprint)
     if task.period.interval != contract.interval:
         wrong = Finding("slot.not_owed", "fatal", 0, {"expected": contract.interval, "found": str(task.period)})
@@ -215,6 +208,24 @@ def _land(task: Task, source: Path, spec: FormatSpec, to: Path, mark: forms.Mark
         if isinstance(landed, Landed):
             landed = mend(landed, answer, spec)
     return landed
+
+
+def dialect_of(
+    pack: RegionPack, contract: Contract, mandate: Mandate, source: Path | None, file_name: str
+) -> tuple[Dialect, str, forms.Mark | None]:
+    """The dialect a file is read by, its fingerprint, and the mark of a template of ours.
+
+    A form of ours is told by its content, everything else by its name.
+    """
+    if source is not None:
+        mark = forms.mark_of(source)
+        own = forms.form_of(contract, [pack.dialects[name] for name in mandate.dialects], source, mark)
+        if own is not None:
+            form, made_from = own
+            version = pack.dialect_fingerprint(pack.dialects[made_from]) if made_from else contract.fingerprint
+            return form, version, mark
+    dialect = choose_dialect(pack, mandate, file_name)
+    return dialect, pack.dialect_fingerprint(dialect), None
 
 
 def choose_dialect(pack: RegionPack, mandate: Mandate, file_name: str) -> Dialect:

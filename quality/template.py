@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -35,10 +35,13 @@ from quality.receipt.files import replaced
 from quality.receipt.xlsx import harmless
 from quality.region import Mandate, RegionPack
 from storage import clock
-from storage.periods import Period, period_of, previous
+from storage.periods import EXAMPLES, Period, period_of, previous
 from storage.readers import read
 from storage.readers.base import HeaderSpec
 from storage.readers.landing import joined_header, unique_names
+
+if TYPE_CHECKING:
+    from quality.starting import Last
 
 LAST_ROW: Final = 1_048_576
 #: What a workbook may hold: characters of a drop-down written out, of a hint, of a hint's title, of a sheet's name.
@@ -92,6 +95,9 @@ class TemplateColumn:
     required: bool
     choices: tuple[Choice, ...] = ()
     at_least: float | None = None
+    field: str = ""
+    comes_again: bool = False
+    """Whether what stands here comes again from period to period: a place, a kind, a code."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +143,9 @@ class _Plan:
 
 
 def write_template(
-    pack: RegionPack, dataset: str, supplier: str | None = None, to: Path | None = None, *, today: date | None = None
-) -> Template:
+    pack: RegionPack, dataset: str, supplier: str | None = None, to: Path | None = None, *, today: date | None = None,
+    period: Period | None = None, started: Callable[[Period], Last | None] | None = None,
+) -> Template:  # fmt: skip
     """Write the template of a dataset, for one supplier or for anybody.
 
     Args:
@@ -147,17 +154,20 @@ def write_template(
         supplier: Who delivers; a supplier whose agreed dialect is a workbook gets that one.
         to: The file to write; default `Vorlage_<title>[_<supplier>].xlsx` in the working folder.
         today: Decides which mandate and which codes hold.
+        period: For which it is; default the last one that has ended.
+        started: What was delivered before a period, to start from.
 
     Raises:
         Refused: There is no such dataset or supplier, the supplier does not owe it, or the file exists already.
     """
-    plan = _planned(pack, dataset, supplier, today or clock.now().date())
+    plan = _planned(pack, dataset, supplier, today or clock.now().date(), period)
+    last = started(plan.period) if started else None
     path = to or Path(
         f"Vorlage_{_slug(plan.contract.title.get('de', dataset))}{f'_{supplier}' if supplier else ''}.xlsx"
     )
     if path.exists():
         raise Refused("a file name that is still free (a filled template must not be lost)", str(path))
-    workbook, example_row = _workbook(plan)
+    workbook, example_row = _workbook(plan, last)
     mark = Mark(dataset, plan.dialect.id, supplier or "", str(plan.period))
     mark.put(workbook)
     with replaced(path) as temporary:
@@ -189,7 +199,7 @@ def _landed_example(file: Path, plan: _Plan) -> str:
 # --- what the template says ---
 
 
-def _planned(pack: RegionPack, dataset: str, supplier: str | None, today: date) -> _Plan:
+def _planned(pack: RegionPack, dataset: str, supplier: str | None, today: date, asked: Period | None = None) -> _Plan:
     contract = pack.contracts.get(dataset)
     if contract is None:
         raise Refused(f"a dataset ({', '.join(sorted(pack.contracts))})", dataset)
@@ -202,9 +212,13 @@ def _planned(pack: RegionPack, dataset: str, supplier: str | None, today: date) 
             raise Refused(f"a dataset that {supplier} owes ({', '.join(pack.datasets_of(supplier))})", dataset)
         begun = [m for m in mandates if m.valid_from <= today]
         mandate = max(begun or mandates, key=lambda m: m.valid_from)
+        if asked is not None:
+            mandate = pack.mandate(supplier, dataset, asked.start, asked.end) or mandate
         dialects = [pack.dialects[name] for name in mandate.dialects]
         agreed = next((d for d in dialects if d.format.type == "xlsx"), dialects[0])
-    period = _last_period(contract, mandate, today)
+    if asked is not None and asked.interval != contract.interval:
+        raise Refused(f"a period like {EXAMPLES[contract.interval]}", str(asked))
+    period = asked or _last_period(contract, mandate, today)
     standard = standard_dialect(contract)
     for dialect in (as_workbook(agreed) if agreed else None, standard):
         if dialect is None:
@@ -246,7 +260,7 @@ def _columns(
         if ignore.column not in seen:
             form = messages.both("template.form.may_stay_empty")
             seen[ignore.column] = [
-                TemplateColumn(ignore.column, "text", ignore.because, form, "", None, required=False)
+                TemplateColumn(ignore.column, "text", ignore.because, form, "", None, required=False, comes_again=True)
             ]
     if dialect.pivot:
         f = contract.by_name[dialect.pivot.value]
@@ -309,7 +323,10 @@ def _column(
     if f.description:
         title["en"] = f"{title['en']}. {f.description}"
     required = f.required and spec.default is None
-    return TemplateColumn(source, cells, title, form, example, unit, required, choices, _at_least(contract, f))
+    again = f.name != contract.period_field and not part and f.type in ("string", "boolean")
+    return TemplateColumn(
+        source, cells, title, form, example, unit, required, choices, _at_least(contract, f), f.name, again
+    )
 
 
 def _choices(
@@ -442,8 +459,8 @@ def _file_name(plan: _Plan) -> str | None:
 # --- the workbook ---
 
 
-def _workbook(plan: _Plan) -> tuple[Workbook, int]:
-    """The template and the row of the first line to fill in."""
+def _workbook(plan: _Plan, last: Last | None) -> tuple[Workbook, int]:
+    """The template and the row of its example."""
     workbook = Workbook()
     sheet = workbook.active
     assert isinstance(sheet, Worksheet)
@@ -458,13 +475,51 @@ def _workbook(plan: _Plan) -> tuple[Workbook, int]:
         return made
 
     help_sheet, code_sheet, list_sheet = (added(_german(f"sheet.{name}")) for name in ("help", "codes", "lists"))
-    first_row = _data_sheet(sheet, plan, _lists(list_sheet, plan.columns))
-    _table(help_sheet, _help(plan, sheet.title), (30, 60, 14, 16, 36, 20, 70))
+    example_row = _data_sheet(sheet, plan, _lists(list_sheet, plan.columns))
+    if last is not None:
+        _start(sheet, example_row + 1, plan, last)
+        last_sheet = added(_german("sheet.last", period=last.period))
+        _table(last_sheet, _last_values(plan, last), [22] * len(plan.columns))
+        last_sheet.protection.sheet = True
+    _table(help_sheet, _help(plan, sheet.title, last), (30, 60, 14, 16, 36, 20, 70))
     _table(code_sheet, _codes(plan.columns), (30, 34, 16, 60, 60))
     list_sheet.sheet_state = "hidden"
     for made in (code_sheet, list_sheet):
         made.protection.sheet = True
-    return workbook, first_row
+    return workbook, example_row
+
+
+def _start(sheet: Worksheet, first: int, plan: _Plan, last: Last) -> None:
+    """Put in the lines that come again, for this period and without figures."""
+    lines = {}
+    for row in last.rows:
+        kept = {column.name: _last_text(column, row, last) for column in plan.columns if column.comes_again}
+        if any(kept.values()):
+            lines[tuple(sorted(kept.items()))] = kept
+    for line, kept in enumerate(lines.values(), start=first):
+        for place, column in enumerate(plan.columns, start=1):
+            text: Any = kept.get(column.name, "")
+            if column.field == plan.contract.period_field and column.cells == "integer":
+                text = int(f"{plan.period.start:%Y}")
+            if text != "":
+                _written(sheet, line, place, text, exact=True)
+                sheet.cell(line, place).protection = _OPEN
+
+
+def _last_text(column: TemplateColumn, row: Mapping[str, str], last: Last) -> str:
+    return row[column.name] if column.name in row else last.of_field(row, column.field)
+
+
+def _last_values(plan: _Plan, last: Last) -> Iterator[Sequence[Any]]:
+    """What was delivered the last time, to look at and to copy from."""
+    yield ["#" + column.name for column in plan.columns]
+    for row in last.rows:
+        yield [
+            ""
+            if column.name not in row and last.units.get(column.field) != column.unit
+            else _last_text(column, row, last)
+            for column in plan.columns
+        ]
 
 
 def _data_sheet(sheet: Worksheet, plan: _Plan, sources: Mapping[str, str]) -> int:
@@ -688,13 +743,15 @@ def _unit(column: TemplateColumn) -> str | None:
     return UNITS.get(column.unit, column.unit) if column.unit else None
 
 
-def _help(plan: _Plan, sheet: str) -> Iterator[Sequence[Any]]:
+def _help(plan: _Plan, sheet: str, last: Last | None) -> Iterator[Sequence[Any]]:
     contract, dialect = plan.contract, plan.dialect
     yield ["#" + _title(plan)]
     yield _paragraph("about", about={"de": contract.title.get("de", ""), "en": contract.purpose})
     yield from _agreement_told(plan)
     yield _paragraph("how", sheet=sheet)
     yield _paragraph("example_row")
+    if last is not None:
+        yield _paragraph("last", period=last.period, sheet=_german("sheet.last", period=last.period))
     if name := _file_name(plan):
         yield _paragraph("file_name", name=name)
     elif dialect.recognise:

@@ -362,8 +362,9 @@ def query(
 def template(
     dataset: Annotated[str, typer.Argument(help="What is to be delivered.")],
     supplier: Annotated[
-        str | None, typer.Option(help="For whom: with their own column names where a workbook is agreed.")
+        str | None, typer.Option(help="For whom: in their own words, started with what they delivered the last time.")
     ] = None,
+    period: Annotated[str | None, typer.Option(help="For when.", show_default="the last one that has ended")] = None,
     to: Annotated[
         Path | None, typer.Option(help="File to write.", show_default="Vorlage_<title>[_<supplier>].xlsx")
     ] = None,
@@ -377,8 +378,19 @@ def template(
     """
     from quality.desk import load_region
     from quality.template import write_template
+    from storage.periods import period as read_period
 
-    made = write_template(load_region(settings_of(home, region)), dataset, supplier, to)
+    try:
+        asked = read_period(period) if period else None
+    except ValueError as error:
+        fail(str(error), WRONG_USE, as_json=as_json)
+    settings = settings_of(home, region)
+    if supplier and (settings.is_server or settings.paths.ledger.exists()):
+        from quality.starting import template_for
+
+        made = template_for(desk_of(home, region), dataset, supplier, to, asked)
+    else:
+        made = write_template(load_region(settings), dataset, supplier, to, period=asked)
     columns = [
         {"name": c.name, "unit": c.unit, "required": c.required, "choices": len(c.choices)} for c in made.columns
     ]
@@ -389,7 +401,9 @@ def template(
         return
     out.print(str(made.path), markup=False)
     if made.agreed_format not in (None, "xlsx"):
-        out.print(f"  {supplier} has agreed to deliver {made.agreed_format}; the sheet Hilfe says so.", markup=False)
+        out.print(
+            f"  {supplier} has agreed to deliver {made.agreed_format}; this template is read as well.", markup=False
+        )
     table(
         ["column", "unit", "required", "choices"],
         [[cell(c["name"]), c["unit"], "yes" if c["required"] else "no", c["choices"] or ""] for c in columns],

@@ -52,6 +52,7 @@ def test_no_route_is_outside_the_table(stage: Stage) -> None:
 def path_of(path: str, delivery: str) -> str:
     told = {
         "{supplier}": WORKS,
+        "{dataset}": "waste_balance",
         "{delivery}": delivery,
         "{ending}": "json",
         "{token}": "none",
