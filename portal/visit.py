@@ -19,6 +19,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from portal.rights import Act, may
 from portal.texts import LANGUAGES, Language
 from portal.views import render
+from quality.checking import Checks
 from quality.desk import Desk
 from quality.scorecard import Troubles
 from storage.paths import parse_delivery_id
@@ -55,6 +56,11 @@ class Visit:
     def threads(self) -> Threads:
         """Questions and objections."""
         return cast(Threads, self.request.app.state.threads)
+
+    @property
+    def checks(self) -> Checks:
+        """Where files are looked at first."""
+        return cast(Checks, self.request.app.state.checks)
 
     @property
     def address(self) -> str:

@@ -29,7 +29,7 @@ ENDINGS = ("json", "html", "xlsx")
 @door(router, "GET", "/abgeben/{supplier}", "delivery.hand_in")
 def ask(visit: AVisit, supplier: str, dataset: str = "", period: str = "") -> Response:
     """The form for a file."""
-    return _form(visit, supplier, dataset=dataset, period=period)
+    return asked(visit, supplier, dataset=dataset, period=period)
 
 
 @door(router, "POST", "/abgeben/{supplier}", "delivery.hand_in")
@@ -41,20 +41,20 @@ def hand_in(
     chosen = {"dataset": dataset, "period": period.strip()}
     name = name_of(file.filename or "") if file else ""
     if file is None or not name:
-        return _form(visit, supplier, code=422, problem="hand_in.no_file", **chosen)
+        return asked(visit, supplier, code=422, problem="hand_in.no_file", **chosen)
     if not (dataset and period.strip()):
         told = assign_named(visit.desk.pack, supplier, dataset, period.strip(), name)
         if not isinstance(told, Assigned):
-            return _form(visit, supplier, code=422, problem=f"hand_in.no_{told.missing}", **chosen)
+            return asked(visit, supplier, code=422, problem=f"hand_in.no_{told.missing}", **chosen)
         dataset, period = told.dataset, str(told.period)
     try:
         delivery = visit.desk.receive(
             file.file, supplier, dataset, period.strip(), file_name=name, who=visit.person.who, origin="portal"
         )  # fmt: skip
     except Refused:
-        return _form(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
+        return asked(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
     except TooManyBytes:
-        return _form(visit, supplier, code=413, problem="hand_in.too_large", **chosen)
+        return asked(visit, supplier, code=413, problem="hand_in.too_large", **chosen)
     visit.note("delivery.hand_in", delivery.delivery_id, sha256=delivery.sha256)
     judging.ring(visit.desk.settings)
     return visit.go(f"/lieferung/{delivery.delivery_id}")
@@ -102,9 +102,10 @@ def receipt(visit: AVisit, delivery: str, ending: str) -> Response:
     )
 
 
-def _form(
+def asked(
     visit: Visit, supplier: str, *, dataset: str, period: str, problem: str | None = None, code: int = 200
 ) -> Response:
+    """The form for a file, with what was chosen and what is wrong with it."""
     pack = visit.desk.pack
     if supplier not in pack.suppliers:
         raise HTTPException(404)

@@ -1,17 +1,23 @@
-"""Other ways to hand in: a template to fill in."""
+"""Other ways to hand in: a template to fill in; and looking first, with nothing stored."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import Response
 
+from portal.pages.deliveries import asked
 from portal.visit import AVisit, door
+from quality.assign import Assigned, assign
+from quality.checking import LARGEST_CHECK, CannotCheck, CheckBusy
 from quality.desk import Refused
 from quality.starting import template_for
+from storage.objects.base import CHUNK
 from storage.periods import Period
 from storage.periods import period as read_period
 
@@ -31,6 +37,41 @@ def template(visit: AVisit, supplier: str, dataset: str, period: str = "") -> Re
         content = file.read_bytes()
     name = f"attachment; filename*=UTF-8''{quote(made.file_name)}"
     return Response(content, media_type=WORKBOOK, headers={"Content-Disposition": name})
+
+
+@door(router, "POST", "/pruefen/{supplier}", "delivery.check")
+def check(
+    visit: AVisit, supplier: str, file: Annotated[UploadFile | None, File()] = None,
+    dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
+) -> Response:  # fmt: skip
+    """The verdict a file would get; nothing is stored."""
+    chosen = {"dataset": dataset, "period": period.strip()}
+    if file is None or not file.filename:
+        return asked(visit, supplier, code=422, problem="hand_in.no_file", **chosen)
+    name = file.filename.replace("\\", "/").rpartition("/")[2]
+    if not (dataset and chosen["period"]):
+        told = assign(visit.desk.pack, supplier, "/".join(part for part in (dataset, chosen["period"], name) if part))
+        if not isinstance(told, Assigned):
+            return asked(visit, supplier, code=422, problem=f"hand_in.no_{told.missing}", **chosen)
+        dataset, period = told.dataset, str(told.period)
+    with tempfile.TemporaryDirectory(dir=visit.desk.home.work, prefix="check-") as folder:
+        copy = Path(folder) / "sent"
+        with copy.open("wb") as to:
+            shutil.copyfileobj(file.file, to, CHUNK)
+        if copy.stat().st_size > LARGEST_CHECK:
+            return asked(visit, supplier, code=413, problem="check.too_large", **chosen)
+        try:
+            document = visit.checks.check(copy, supplier, dataset, period.strip(), file_name=name)
+        except Refused:
+            return asked(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
+        except CannotCheck:
+            return asked(visit, supplier, code=422, problem="check.cannot", **chosen)
+        except CheckBusy:
+            return asked(visit, supplier, code=429, problem="check.busy", **chosen)
+    return visit.page(
+        "entry/checked.html", supplier=visit.desk.pack.suppliers[supplier], receipt=document, file_name=name,
+        dataset=dataset, period=period.strip(), title=visit.desk.pack.contracts[dataset].title,
+    )  # fmt: skip
 
 
 def _period(text: str) -> Period | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from html import unescape
+from typing import Any
 
 from openpyxl import load_workbook
 
 from quality.judging import work_queue
-from tests.portal.conftest import Stage
+from tests.portal.conftest import Somebody, Stage
 from tests.portal.test_handing_in import hand_in
 from tests.support.bench import GOOD, WORKS, written
 
@@ -45,3 +47,32 @@ def test_a_template_of_nothing_that_is_owed_is_not_there(stage: Stage) -> None:
     assert clerk.get(f"/vorlage/{WORKS}/no_such").status_code == 404
     assert clerk.get(f"/vorlage/{WORKS}/waste_balance?period=gestern").status_code == 404
     assert clerk.get(f"/vorlage/{WORKS}/waste_balance?period=2024-07").status_code == 404
+
+
+def check(clerk: Somebody, content: bytes, name: str = "b.csv", **told: str) -> Any:
+    sent = {"form": clerk.form, **told}
+    return clerk.client.post(f"/pruefen/{WORKS}", data=sent, files={"file": (name, content, "text/csv")})
+
+
+def test_checking_first_says_what_handing_in_would_and_keeps_nothing(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    bad = written([{**ROW, "year": "2013", "waste_code": "999999"}, {**ROW, "year": "2013"}]).encode()
+    before = {path for path in stage.desk.home.vault.rglob("*") if path.is_file()}
+    shown = check(clerk, bad, dataset="waste_balance", period="2013")
+    assert shown.status_code == 200 and "999999" in shown.text and "nicht abgegeben" in shown.text
+    assert not stage.desk.ledger.deliveries(WORKS, "waste_balance", "2013")
+    assert {path for path in stage.desk.home.vault.rglob("*") if path.is_file()} == before
+    page = hand_in(clerk, bad, "b.csv", dataset="waste_balance", period="2013")
+    work_queue(stage.desk)
+    told = stage.desk.receipt(page.rpartition("/")[2])
+    assert str(told["summary"]["de"]) in unescape(shown.text)
+    assert all(finding["message"]["de"] in unescape(shown.text) for finding in told["findings"])
+
+
+def test_what_cannot_be_checked_is_said_with_what_to_do(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    assert check(clerk, b"", dataset="waste_balance", period="gestern").status_code == 422
+    assert "welcher Datensatz" in check(clerk, b"a;b", "liste.csv").text
+    assert clerk.client.post(f"/pruefen/{WORKS}", data={"form": clerk.form}).status_code == 422
+    wrong = check(clerk, b"%PDF-1.4 nothing", dataset="waste_balance", period="2013")
+    assert wrong.status_code == 200 and "kern-alert--danger" in wrong.text
