@@ -16,12 +16,13 @@ from starlette.exceptions import HTTPException as PlainHTTPException
 from portal.api import routes as api
 from portal.api.door import BASE, Problem
 from portal.api.door import refused as refused_program
-from portal.pages import deliveries, duties, entering, months, people, region, session, threads, tokens
+from portal.pages import deliveries, duties, entering, mails, months, people, region, session, threads, tokens
 from portal.pages import settings as own_settings
 from portal.visit import visit_of
 from quality.checking import Checks
 from quality.desk import Desk
 from quality.scorecard import Troubles
+from storage.mails import Mails
 from storage.people import People
 from storage.settings import Settings
 from storage.threads import Threads
@@ -64,17 +65,32 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.people = People(settings.ledger_url)
         app.state.tokens = Tokens(settings.ledger_url)
         app.state.checks = Checks(settings)
+        app.state.mails = Mails(settings.ledger_url)
         app.state.troubles = Troubles(app.state.desk.ledger)
         app.state.threads = Threads(settings.ledger_url)
         yield
         app.state.threads.close()
         app.state.checks.close()
         app.state.tokens.close()
+        app.state.mails.close()
         app.state.people.close()
         app.state.desk.close()
 
     app = FastAPI(title="Verbund", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    for page in (session, duties, months, deliveries, entering, region, people, threads, own_settings, tokens, api):
+    for page in (
+        session,
+        duties,
+        months,
+        deliveries,
+        entering,
+        region,
+        people,
+        threads,
+        own_settings,
+        mails,
+        tokens,
+        api,
+    ):
         app.include_router(page.router)
     for name, folder in STATIC.items():
         app.mount(f"/static/{name}", StaticFiles(directory=folder), name=name)

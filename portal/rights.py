@@ -13,7 +13,7 @@ Act = Literal[
     "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
     "thread.see", "thread.ask", "thread.answer", "thread.contest", "thread.decide", "threads.see_all",
     "delivery.check", "template.get", "delivery.declare_nothing", "extension.ask", "extension.decide",
-    "settings.own", "calendar.feed",
+    "settings.own", "calendar.feed", "mails.see", "mails.again",
     "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
     "tokens.see", "tokens.see_all", "tokens.make", "tokens.revoke", "api.describe",
 ]  # fmt: skip
@@ -54,6 +54,8 @@ RIGHTS: Mapping[Act, Right] = {
     "extension.ask": Right(own=_SUPPLIERS),
     "extension.decide": Right(region=frozenset({"coordinator"})),
     "settings.own": Right(signed_in=True),
+    "mails.see": Right(region=frozenset({"coordinator"})),
+    "mails.again": Right(region=frozenset({"coordinator"})),
     # whose it is, the secret in the address tells
     "calendar.feed": Right(everybody=True),
     "delivery.see": Right(own=_SUPPLIERS, region=_STEERING, programs=True),

@@ -22,6 +22,7 @@ from portal.views import render
 from quality.checking import Checks
 from quality.desk import Desk
 from quality.scorecard import Troubles
+from storage.mails import Mails
 from storage.paths import parse_delivery_id
 from storage.people import People, Person, Session
 from storage.threads import Threads
@@ -61,6 +62,11 @@ class Visit:
     def checks(self) -> Checks:
         """Where files are looked at first."""
         return cast(Checks, self.request.app.state.checks)
+
+    @property
+    def mails(self) -> Mails:
+        """What is told by mail."""
+        return cast(Mails, self.request.app.state.mails)
 
     @property
     def address(self) -> str:

@@ -247,6 +247,11 @@ class Home:
         return self.root / "dbt"
 
     @property
+    def outbox(self) -> Path:
+        """Mails as files, where no mail server is named."""
+        return self.root / "outbox"
+
+    @property
     def logs(self) -> Path:
         return self.root / "logs"
 

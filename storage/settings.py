@@ -88,6 +88,17 @@ class Settings(BaseSettings):
     """Where the portal's pages are; a front with TLS stands before it wherever others than this machine may come."""
     portal_url: str | None = Field(default=None, pattern=r"^https?://[^/@\s]+/?$")
     """Address people know the portal by, for links in mails and calendars. Default: `portal_host` and `portal_port`."""
+    smtp_host: str | None = None
+    """Mail server that messages go out by; without one they are laid into the folder `outbox` of the home."""
+    smtp_port: int = Field(default=587, gt=0, lt=65536)
+    smtp_security: Literal["starttls", "tls", "none"] = "starttls"
+    """`starttls` and `tls` send nothing to a server whose certificate is not trusted; `none` is for one on this machine."""
+    smtp_ca_file: Path | None = None
+    """Certificates to trust where the mail server's is signed by an authority of one's own."""
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    mail_from: str = Field(default="verbund@localhost", pattern=r"^[^@\s<>,;]+@[^@\s<>,;]+$")
+    """Address messages come from."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=9464, ge=0, lt=65536)
     """Where the observer shows its metrics; 0: nowhere. They name suppliers and how many they deliver, nothing of what."""
@@ -122,6 +133,14 @@ class Settings(BaseSettings):
         except (ArgumentError, ValueError, psycopg.ProgrammingError):
             pass
         raise ValueError("expected postgresql+psycopg://role:password@host:port/database, marks in the password as %40")
+
+    @model_validator(mode="after")
+    def _says_no_password_in_the_open(self) -> Settings:
+        if self.smtp_user and self.smtp_password and self.smtp_security == "none":
+            raise ValueError(
+                "VERBUND_SMTP_PASSWORD is sent over TLS only: VERBUND_SMTP_SECURITY must be starttls or tls"
+            )
+        return self
 
     @model_validator(mode="after")
     def _server_is_whole(self) -> Settings:

@@ -579,6 +579,30 @@ def demo(
 
 
 @command()
+def mail(home: Home = None, region: Region = None, as_json: Json = False) -> None:
+    """Announce by mail what is news, and send what is due, once; `verbund up` does it all the time.
+
+    Without VERBUND_SMTP_HOST messages are laid into the folder `outbox` of the home.
+
+    Example: `verbund mail`
+    """
+    from dataclasses import asdict
+
+    from portal.letters import letter
+    from quality import mailer
+
+    desk = desk_of(home, region)
+    sent = mailer.once(desk, letter)
+    desk.close()
+    if as_json:
+        say_json(asdict(sent))
+    else:
+        out.print(
+            f"{sent.announced} new notices; {sent.sent} messages sent, {sent.put_off} wait, {sent.given_up} given up"
+        )
+
+
+@command()
 def up(
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
@@ -653,6 +677,17 @@ def portal(home: Home = None, region: Region = None) -> None:
 
 
 @command(hidden=True)
+def mailer(home: Home = None, region: Region = None) -> None:
+    """Be the mailer (started by `verbund up`)."""
+    from portal.letters import letter
+    from quality import mailer
+    from verbund.processes import stop_on_signal
+
+    _log_to_stderr()
+    mailer.run(settings_of(home, region), letter, stop=stop_on_signal())
+
+
+@command(hidden=True)
 def observe(home: Home = None, region: Region = None) -> None:
     """Be the observer: metrics and heartbeat (started by `verbund up`)."""
     from quality import observer
@@ -664,7 +699,10 @@ def observe(home: Home = None, region: Region = None) -> None:
 
 @command(name="process", hidden=True)
 def one_process(
-    name: Annotated[str, typer.Argument(help="intake, judge-0, …, observer, code, web, daemon, launcher or reporter.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="intake, judge-0, …, portal, mailer, observer, code, web, daemon, launcher or reporter."),
+    ],
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
     host: Annotated[str, typer.Option(help="Address it listens on.")] = "127.0.0.1",
     code_port: Annotated[int, typer.Option(help="Port of Dagster's code server.")] = 3001,

@@ -1,4 +1,4 @@
-"""Starting and watching the processes of one machine: intake, judges, observer, reporter, Dagster's own."""
+"""Starting and watching the processes of one machine: intake, judges, portal, mailer, observer, reporter, Dagster's own."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ def processes(settings: Settings, *, host: str, port: int, code_port: int, judge
         found.append(Process("portal", [*own, "portal"], environment))
     else:
         err.print("the portal is left out: its styles were not fetched; run `make setup`")
+    found.append(Process("mailer", [*own, "mailer"], environment, BACKGROUND))
     if settings.is_server or settings.heartbeat_minutes:
         found.append(Process("observer", [*own, "observe"], environment, BACKGROUND))
     return found + [

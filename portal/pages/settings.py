@@ -1,11 +1,15 @@
-"""What somebody decides for themselves: the address of their calendar."""
+"""What somebody decides for themselves: when to hear, who hears in their place, and the address of their calendar."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated, cast
+
+from fastapi import APIRouter, Form
 from fastapi.responses import Response
 
 from portal.visit import AVisit, Visit, door
+from storage.mails import PACES, Choice, Pace
+from storage.people import Person
 
 router = APIRouter()
 
@@ -16,6 +20,17 @@ def settings(visit: AVisit) -> Response:
     return _page(visit)
 
 
+@door(router, "POST", "/einstellungen", "settings.own")
+def choose(visit: AVisit, pace: Annotated[str, Form()] = "", deputy: Annotated[str, Form()] = "") -> Response:
+    """Keep when somebody wants to hear and who is their deputy."""
+    colleagues = {person.person_id for person in _colleagues(visit)}
+    if pace not in PACES or (deputy and deputy not in colleagues):
+        return _page(visit, problem="settings.wrong", code=422)
+    visit.mails.choose(visit.person.person_id, cast(Pace, pace), deputy or None)
+    visit.note("settings.choose", pace=pace, deputy=deputy)
+    return _page(visit, is_saved=True)
+
+
 @door(router, "POST", "/einstellungen/kalender", "settings.own")
 def renew_calendar(visit: AVisit) -> Response:
     """A new address of the calendar, shown once."""
@@ -24,5 +39,23 @@ def renew_calendar(visit: AVisit) -> Response:
     return _page(visit, address=str(visit.request.url_for("feed", token=token)))
 
 
-def _page(visit: Visit, *, address: str | None = None) -> Response:
-    return visit.page("settings.html", address=address, feed_made_at=visit.people.feed_made_at(visit.person))
+def _page(
+    visit: Visit, *, address: str | None = None, is_saved: bool = False, problem: str | None = None, code: int = 200
+) -> Response:
+    choice = visit.mails.choices().get(visit.person.person_id, Choice())
+    usual: Pace = "daily" if ("coordinator", "") in visit.person.roles else "at_once"
+    return visit.page(
+        "settings.html", code=code, address=address, feed_made_at=visit.people.feed_made_at(visit.person), paces=PACES,
+        pace=choice.pace or usual, deputy=choice.deputy_id or "", colleagues=_colleagues(visit), is_saved=is_saved,
+        problem=problem,
+    )  # fmt: skip
+
+
+def _colleagues(visit: Visit) -> list[Person]:
+    """The others who deliver for the same supplier."""
+    own = set(visit.suppliers)
+    return [
+        person
+        for person in visit.people.everybody()
+        if person.person_id != visit.person.person_id and own & {of for _, of in person.roles if of}
+    ]

@@ -87,7 +87,7 @@ class Ledger:
         self._engine = opening.open_engine(url)
         self._writing = self._engine.execution_options(writes=True)
         self.extensions = Extensions(self._engine)
-        self._standings = Standings(self._events_after, in_order=self._engine.dialect.name == "sqlite")
+        self._standings = Standings(self.happened_after, in_order=self._engine.dialect.name == "sqlite")
 
     def migrate(self) -> None:
         """Bring the ledger to the present shape. Call it after opening one; at head it costs milliseconds."""
@@ -522,9 +522,15 @@ class Ledger:
             for slot, until in owed.items()
         }
 
-    def _events_after(self, number: int) -> Iterable[Event]:
+    def happened_after(self, number: int) -> list[Event]:
+        """Every event with a higher number, in order. On PostgreSQL one may turn up behind others for a moment."""
         with self._engine.connect() as c:
             return _history(c, t.events.c.id > number)
+
+    def newest_event(self) -> int:
+        """Number of the last event; 0 before the first."""
+        with self._engine.connect() as c:
+            return int(c.execute(sa.select(sa.func.coalesce(sa.func.max(t.events.c.id), 0))).scalar_one())
 
     # --- what is to be told ---
 

@@ -1,0 +1,311 @@
+"""Mails: what is told to whom and when, that a server that is away loses and doubles nothing, and that no figure leaves."""
+
+from __future__ import annotations
+
+import email
+import io
+import re
+import socket
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email import policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope
+
+from portal.letters import letter
+from quality import announcing, mailer
+from quality.desk import Desk
+from quality.judging import work_queue
+from storage.mails import Mails
+from storage.paths import Slot
+from storage.people import People
+from tests.portal.conftest import Stage
+from tests.support.bench import GOOD, PLAIN, WORKS, written
+from tests.support.profiles import settings_for
+
+PERIOD, ROW = GOOD["waste_balance"]
+#: What no mail may say: a figure of the file, its name, its sum.
+QUANTITY, FILE_NAME = "98.765,4", "Geheime_Zahlen_4711.csv"
+
+
+class Mailbox:
+    """What a mail server took, by address; refuses addresses at `refused.example`."""
+
+    def __init__(self) -> None:
+        self.messages: list[EmailMessage] = []
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Any, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address.endswith("@refused.example"):
+            return "550 no such mailbox"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Any, envelope: Envelope) -> str:
+        content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
+        parsed = email.message_from_bytes(content, policy=policy.default)
+        assert isinstance(parsed, EmailMessage)
+        self.messages.append(parsed)
+        return "250 taken"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, port: int) -> Iterator[Desk]:
+    settings = settings_for(
+        tmp_path / "home", PLAIN, smtp_host="127.0.0.1", smtp_port=port, smtp_security="none",
+        portal_url="https://portal.example.org",
+    )  # fmt: skip
+    made = Desk(settings)
+    people = People(settings.ledger_url)
+    for name, role, of in (
+        ("clerk@works.example", "clerk", WORKS), ("lead@works.example", "lead", WORKS),
+        ("office@region.example", "coordinator", ""), ("else@third.example", "clerk", "plain-third"),
+    ):  # fmt: skip
+        people.accept(people.invite(name, name.partition("@")[0], role, of, by="test"), "ein langer satz")  # type: ignore[arg-type]
+    people.close()
+    # nothing of before is told
+    mails = Mails(settings.ledger_url)
+    mails.announce((), {"events": 0})
+    mails.close()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(port: int) -> Iterator[tuple[Controller, Mailbox]]:
+    box = Mailbox()
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    yield controller, box
+    if controller.server is not None:
+        controller.stop()
+
+
+def deliver(desk: Desk, *, good: bool = True) -> str:
+    row = {**ROW, "quantity_t": QUANTITY} if good else {**ROW, "quantity_t": QUANTITY, "waste_code": "999999"}
+    source = io.BytesIO(written([row]).encode())
+    delivery = desk.receive(source, WORKS, "waste_balance", PERIOD, file_name=FILE_NAME, who="test")
+    work_queue(desk)
+    return delivery.delivery_id
+
+
+def subjects(box: Mailbox, address: str) -> list[str]:
+    return [str(message["Subject"]) for message in box.messages if message["To"] == address]
+
+
+def body(message: EmailMessage) -> str:
+    part = message.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+def test_a_mail_server_that_is_away_for_an_hour_loses_nothing_and_doubles_nothing(
+    desk: Desk, server: tuple[Controller, Mailbox]
+) -> None:
+    controller, box = server
+    began = datetime.now(UTC)
+    deliver(desk)
+    tries = []
+    for minute in range(60):
+        tries.append(mailer.once(desk, letter, now=began + timedelta(minutes=minute)))
+        if minute == 30:
+            deliver(desk, good=False)
+    assert sum(run.sent for run in tries) == 0 and sum(run.given_up for run in tries) == 0
+    assert 5 <= sum(1 for run in tries if run.put_off) <= 20, "tried again and again, and not all the time"
+    controller.start()
+    for minute in range(60, 240):
+        mailer.once(desk, letter, now=began + timedelta(minutes=minute))
+    ids = Counter(str(message["Message-ID"]) for message in box.messages)
+    assert ids and set(ids.values()) == {1}
+    arrivals = [s for s in subjects(box, "clerk@works.example") if "angekommen" in s]
+    verdicts = [s for s in subjects(box, "clerk@works.example") if "Ergebnis" in s]
+    assert (len(arrivals), len(verdicts)) == (2, 2)
+    assert not [s for s in subjects(box, "else@third.example") if "angekommen" in s or "Ergebnis" in s]
+    mails = Mails(desk.settings.ledger_url)
+    assert not mails.troubled()
+    mails.close()
+
+
+def test_no_mail_says_a_figure(desk: Desk, server: tuple[Controller, Mailbox]) -> None:
+    controller, box = server
+    controller.start()
+    began = datetime.now(UTC)
+    ids = [deliver(desk), deliver(desk, good=False)]
+    asked = desk.ledger.extensions.ask(Slot(WORKS, "population", "2024"), began.date(), "4711 Gründe", "test")
+    desk.ledger.extensions.decide(asked.id, granted=False, who="test", answer="815 Gegengründe")
+    for day in range(40):
+        mailer.once(desk, letter, now=began + timedelta(days=day))
+    kinds = {str(message["Subject"]) for message in box.messages}
+    assert len(kinds) > 5, "reminders, verdicts and decisions are among them"
+    for message in box.messages:
+        told = f"{message['Subject']}\n{body(message)}"
+        for hidden in (QUANTITY, "98765", FILE_NAME, "4711", "815", *(desk.ledger.delivery(i).sha256 for i in ids)):
+            assert hidden not in told
+        # what is left without links and the names of periods has no digit at all
+        words = re.sub(r"https://\S+|\b20\d\d(-(0[1-9]|1[0-2]|Q[1-4]))?\b", "", told)
+        assert not re.search(r"\d", words), words
+        assert "https://portal.example.org/" in told
+
+
+def test_late_duties_go_to_the_suppliers_people_then_to_the_deputy_then_to_the_coordinator(
+    desk: Desk, server: tuple[Controller, Mailbox]
+) -> None:
+    controller, box = server
+    controller.start()
+    people, mails = People(desk.settings.ledger_url), Mails(desk.settings.ledger_url)
+    by_name = {person.email: person for person in people.everybody()}
+    mails.choose(by_name["clerk@works.example"].person_id, "at_once", by_name["lead@works.example"].person_id)
+    due = desk.due_on(Slot(WORKS, "waste_balance", PERIOD))
+    assert due is not None
+    noon = datetime(due.year, due.month, due.day, 12, tzinfo=UTC)
+    heard: dict[tuple[str, str], int] = {}
+    for day in range(-9, 30):
+        mailer.once(desk, letter, now=noon + timedelta(days=day))
+        for message in box.messages:
+            for text in body(message).split("\n\n"):
+                if "/pflichten/" in text and f"waste_balance {PERIOD}" in text.replace("Abfallbilanz", "waste_balance"):
+                    for kind in announcing.REMINDERS:
+                        if kind_words(kind) in text:
+                            heard.setdefault((kind, str(message["To"])), day)
+        box.messages.clear()
+    assert heard["due_soon", "clerk@works.example"] == -7
+    assert heard["due_tomorrow", "clerk@works.example"] == -1
+    assert heard["overdue", "clerk@works.example"] == heard["overdue", "lead@works.example"] == 1
+    assert heard["overdue_deputy", "lead@works.example"] == 8
+    assert ("overdue_deputy", "clerk@works.example") not in heard
+    # coordinators have a digest in the morning
+    assert heard["overdue_coordinator", "office@region.example"] == 16
+    assert {who for kind, who in heard if kind == "overdue_coordinator"} == {"office@region.example"}
+    people.close()
+    mails.close()
+
+
+def kind_words(kind: str) -> str:
+    from portal import texts
+
+    return texts.text(f"mail.{kind}", "de")
+
+
+def test_a_reminder_that_waits_is_forgotten_once_the_slot_was_delivered(
+    desk: Desk, server: tuple[Controller, Mailbox]
+) -> None:
+    controller, box = server
+    due = desk.due_on(Slot(WORKS, "waste_balance", PERIOD))
+    assert due is not None
+    late = datetime(due.year, due.month, due.day, 12, tzinfo=UTC) + timedelta(days=2)
+    mailer.once(desk, letter, now=late)
+    deliver(desk)
+    controller.start()
+    for minute in range(1, 200, 5):
+        mailer.once(desk, letter, now=late + timedelta(minutes=minute))
+    told = "\n".join(body(message) for message in box.messages if message["To"] == "clerk@works.example")
+    assert f"Abfallbilanz {PERIOD}" not in "\n".join(part for part in told.split("\n\n") if "verstrichen" in part)
+
+
+def test_a_digest_is_one_message_in_the_morning(desk: Desk, server: tuple[Controller, Mailbox]) -> None:
+    controller, box = server
+    controller.start()
+    people, mails = People(desk.settings.ledger_url), Mails(desk.settings.ledger_url)
+    [clerk] = [person for person in people.everybody() if person.email == "clerk@works.example"]
+    mails.choose(clerk.person_id, "daily", None)
+    began = datetime.now(UTC)
+    deliver(desk)
+    deliver(desk, good=False)
+    mailer.once(desk, letter, now=began)
+    assert not subjects(box, clerk.email) and subjects(box, "lead@works.example")
+    mailer.once(desk, letter, now=began + timedelta(hours=25))
+    [message] = [m for m in box.messages if m["To"] == clerk.email and "Frist" not in str(m["Subject"])][:1]
+    assert message["Subject"] == "Verbund: Neues zu Ihren Pflichten"
+    assert body(message).count("/lieferung/") == 4
+    people.close()
+    mails.close()
+
+
+def test_an_address_the_server_refuses_is_given_up_shown_and_tried_again_when_asked(
+    desk: Desk, server: tuple[Controller, Mailbox]
+) -> None:
+    controller, box = server
+    controller.start()
+    people, mails = People(desk.settings.ledger_url), Mails(desk.settings.ledger_url)
+    people.accept(people.invite("gone@refused.example", "Gone", "clerk", WORKS, by="test"), "ein langer satz")
+    began = datetime.now(UTC)
+    deliver(desk)
+    sent = mailer.once(desk, letter, now=began)
+    assert sent.given_up >= 2 and sent.put_off == 0 and sent.sent > 0
+    stuck = mails.troubled()
+    assert {mail.problem for mail in stuck} == {"550 no such mailbox"}
+    before = len(box.messages)
+    mailer.once(desk, letter, now=began + timedelta(hours=2))
+    assert len(box.messages) == before, "what was given up is not tried by itself"
+    assert mails.again(str(stuck[0].message_id), began + timedelta(hours=3))
+    assert mailer.once(desk, letter, now=began + timedelta(hours=3)).given_up == 1
+    people.close()
+    mails.close()
+
+
+def test_without_a_mail_server_messages_lie_in_a_folder_once_each(stage: Stage) -> None:
+    stage.signed_in("clerk")
+    mailer.once(stage.desk, letter)
+    deliver(stage.desk)
+    mailer.once(stage.desk, letter)
+    mailer.once(stage.desk, letter)
+    files = sorted(stage.desk.settings.paths.outbox.glob("*.eml"))
+    parsed = [email.message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+    assert Counter("angekommen" in str(m["Subject"]) for m in parsed)[True] == 1
+    assert all(m["Auto-Submitted"] == "auto-generated" for m in parsed)
+
+
+def test_the_coordinator_sees_what_is_stuck_and_sends_it_again(stage: Stage) -> None:
+    mails = Mails(stage.desk.settings.ledger_url)
+    stage.signed_in("clerk")
+    coordinator = stage.signed_in("coordinator")
+    assert "Keine Nachricht ist hängen geblieben" in coordinator.client.get("/nachrichten").text
+    mailer.once(stage.desk, letter)
+    source = io.BytesIO(written([{**ROW, "year": "2022"}]).encode())
+    stage.desk.receive(source, WORKS, "waste_balance", "2022", file_name="a.csv", who="test")
+    now = datetime.now(UTC)
+    announcing.announce(stage.desk, stage.people, mails, now)
+    [(message, _), *_] = mails.due(now)
+    mails.give_up(message, now, "550 <script>")
+    shown = coordinator.client.get("/nachrichten").text
+    assert "550 &lt;script&gt;" in shown and "clerk@example.org" in shown
+    answer = coordinator.client.post("/nachrichten", data={"form": coordinator.form, "message": message})
+    assert answer.status_code == 303
+    assert not mails.troubled()
+    assert message in {due for due, _ in mails.due(datetime.now(UTC))}
+    mails.close()
+
+
+def test_everybody_chooses_when_to_hear_and_a_deputy_among_colleagues(stage: Stage) -> None:
+    stage.signed_in("lead")
+    clerk = stage.signed_in("clerk")
+    ids = {person.email: person.person_id for person in stage.people.everybody()}
+    stage.signed_in("foreign lead")
+    shown = clerk.client.get("/einstellungen").text
+    assert ids["lead@example.org"] in shown and "foreign" not in shown
+    told = {"form": clerk.form, "pace": "daily", "deputy": ids["lead@example.org"]}
+    assert "gespeichert" in clerk.client.post("/einstellungen", data=told).text
+    mails = Mails(stage.desk.settings.ledger_url)
+    chosen = mails.choices()[ids["clerk@example.org"]]
+    assert (chosen.pace, chosen.deputy_id) == ("daily", ids["lead@example.org"])
+    mails.close()
+    [stranger] = [p.person_id for p in stage.people.everybody() if p.email == "foreign.lead@example.org"]
+    for wrong in ({"pace": "never"}, {"deputy": stranger}):
+        assert clerk.client.post("/einstellungen", data={**told, **wrong}).status_code == 422
