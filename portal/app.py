@@ -16,8 +16,21 @@ from starlette.exceptions import HTTPException as PlainHTTPException
 from portal.api import routes as api
 from portal.api.door import BASE, Problem
 from portal.api.door import refused as refused_program
-from portal.pages import deliveries, duties, entering, mails, months, people, region, session, threads, tokens
+from portal.pages import (
+    deliveries,
+    duties,
+    entering,
+    mails,
+    months,
+    people,
+    region,
+    session,
+    threads,
+    tokens,
+    uploads,
+)
 from portal.pages import settings as own_settings
+from portal.uploads import Uploads
 from portal.visit import visit_of
 from quality.checking import Checks
 from quality.desk import Desk
@@ -33,6 +46,7 @@ WEB = Path(__file__).parent / "web" / "node_modules"
 STATIC = {
     "kern": WEB / "@kern-ux" / "native" / "dist",
     "htmx": WEB / "htmx.org" / "dist",
+    "tus": WEB / "tus-js-client" / "dist",
     "own": Path(__file__).parent / "static",
 }
 #: A page loads nothing from elsewhere, runs nothing that stands in it, and is shown in nobody else's frame.
@@ -66,6 +80,7 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.tokens = Tokens(settings.ledger_url)
         app.state.checks = Checks(settings)
         app.state.mails = Mails(settings.ledger_url)
+        app.state.uploads = Uploads(settings.paths.work / "uploads")
         app.state.troubles = Troubles(app.state.desk.ledger)
         app.state.threads = Threads(settings.ledger_url)
         yield
@@ -83,6 +98,7 @@ def make_app(settings: Settings) -> FastAPI:
         months,
         deliveries,
         entering,
+        uploads,
         region,
         people,
         threads,

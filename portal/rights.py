@@ -10,13 +10,40 @@ from storage.people import OF_SUPPLIER, Person
 from storage.tokens import Token
 
 Act = Literal[
-    "page.open", "session.begin", "session.end", "invitation.accept", "duties.see", "delivery.hand_in",
-    "thread.see", "thread.ask", "thread.answer", "thread.contest", "thread.decide", "threads.see_all",
-    "delivery.check", "template.get", "delivery.declare_nothing", "extension.ask", "extension.decide",
-    "settings.own", "calendar.feed", "mails.see", "mails.again",
-    "delivery.see", "region.see", "scores.see", "people.see", "people.invite", "acts.see",
-    "tokens.see", "tokens.see_all", "tokens.make", "tokens.revoke", "api.describe",
-]  # fmt: skip
+    "page.open",
+    "session.begin",
+    "session.end",
+    "invitation.accept",
+    "duties.see",
+    "delivery.hand_in",
+    "thread.see",
+    "thread.ask",
+    "thread.answer",
+    "thread.contest",
+    "thread.decide",
+    "threads.see_all",
+    "delivery.upload",
+    "delivery.check",
+    "template.get",
+    "delivery.declare_nothing",
+    "extension.ask",
+    "extension.decide",
+    "settings.own",
+    "calendar.feed",
+    "mails.see",
+    "mails.again",
+    "delivery.see",
+    "region.see",
+    "scores.see",
+    "people.see",
+    "people.invite",
+    "acts.see",
+    "tokens.see",
+    "tokens.see_all",
+    "tokens.make",
+    "tokens.revoke",
+    "api.describe",
+]
 
 
 @dataclass(frozen=True)
@@ -50,6 +77,8 @@ RIGHTS: Mapping[Act, Right] = {
     "delivery.hand_in": Right(own=_SUPPLIERS, programs=True),
     "delivery.check": Right(own=_SUPPLIERS, programs=True),
     "template.get": Right(own=_SUPPLIERS, region=_STEERING),
+    # into a place of one's own, before it is said whose delivery it will be
+    "delivery.upload": Right(own=_SUPPLIERS),
     "delivery.declare_nothing": Right(own=_LEADS),
     "extension.ask": Right(own=_SUPPLIERS),
     "extension.decide": Right(region=frozenset({"coordinator"})),

@@ -10,14 +10,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Form, HTTPException, Request, status
+from fastapi import APIRouter, Depends, Form, Header, HTTPException, Request, status
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from portal.rights import Act, may
 from portal.texts import LANGUAGES, Language
+from portal.uploads import Uploads
 from portal.views import render
 from quality.checking import Checks
 from quality.desk import Desk
@@ -69,6 +70,11 @@ class Visit:
         return cast(Mails, self.request.app.state.mails)
 
     @property
+    def uploads(self) -> Uploads:
+        """Large files that are on their way."""
+        return cast(Uploads, self.request.app.state.uploads)
+
+    @property
     def address(self) -> str:
         """Where it came from."""
         return self.request.client.host if self.request.client else ""
@@ -97,13 +103,20 @@ class Visit:
         self.people.note(who, act, on, address=self.address, **facts)
 
 
-def door(router: APIRouter, method: str, path: str, act: Act) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function the page behind a path; its argument `visit` is the visit, once it is allowed."""
+def door(
+    router: APIRouter, method: str, path: str, act: Act, *, sends: Literal["form", "bytes"] = "form"
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function the page behind a path; its argument `visit` is the visit, once it is allowed.
+
+    Where a page of ours sends bytes, not a form, the word of the session comes in the header `X-Form`.
+    """
 
     def made(function: Callable[..., Any]) -> Callable[..., Any]:
         DOORS[method, path] = act
         needs = [Depends(_allowed(act))]
-        if method == "POST":
+        if sends == "bytes":
+            needs.append(Depends(_own_script))
+        elif method == "POST":
             needs.append(Depends(_own_form))
         router.add_api_route(
             path, function, methods=[method], dependencies=needs, response_class=HTMLResponse, include_in_schema=False
@@ -160,6 +173,15 @@ def supplier_of(request: Request) -> str | None:
 
 def _own_form(request: Request, visit: AVisit, form: Annotated[str, Form()] = "") -> None:
     """A form that another site made, or that is of another session, changes nothing."""
+    _ours(request, visit, form)
+
+
+def _own_script(request: Request, visit: AVisit, x_form: Annotated[str, Header()] = "") -> None:
+    """The same of what a script sends."""
+    _ours(request, visit, x_form)
+
+
+def _ours(request: Request, visit: Visit, form: str) -> None:
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
     foreign = site not in (None, "same-origin", "none")
     if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):

@@ -10,6 +10,7 @@ from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import Response, StreamingResponse
 
 from portal.pages import threads
+from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, Visit, door
 from quality import judging
 from quality.assign import Assigned, assign_named, name_of
@@ -36,11 +37,19 @@ def ask(visit: AVisit, supplier: str, dataset: str = "", period: str = "") -> Re
 def hand_in(
     visit: AVisit, supplier: str, file: Annotated[UploadFile | None, File()] = None,
     dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
+    upload: Annotated[str, Form()] = "", upload_name: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
-    """Take a file in; it is safe from here on, and judged at once."""
+    """Take a file in, sent with the form or before it part by part; it is safe from here on, and judged at once."""
     chosen = {"dataset": dataset, "period": period.strip()}
-    name = name_of(file.filename or "") if file else ""
-    if file is None or not name:
+    try:
+        sent = visit.uploads.find(visit.person.who, upload) if upload else None
+    except NoSuchUpload:
+        return asked(visit, supplier, code=422, problem="hand_in.upload_gone", **chosen)
+    if sent is not None and not sent.whole:
+        return asked(visit, supplier, code=422, problem="hand_in.upload_gone", **chosen)
+    source = sent.path if sent else file.file if file else None
+    name = name_of((upload_name if sent else file.filename if file else "") or "")
+    if source is None or not name:
         return asked(visit, supplier, code=422, problem="hand_in.no_file", **chosen)
     if not (dataset and period.strip()):
         told = assign_named(visit.desk.pack, supplier, dataset, period.strip(), name)
@@ -49,12 +58,14 @@ def hand_in(
         dataset, period = told.dataset, str(told.period)
     try:
         delivery = visit.desk.receive(
-            file.file, supplier, dataset, period.strip(), file_name=name, who=visit.person.who, origin="portal"
+            source, supplier, dataset, period.strip(), file_name=name, who=visit.person.who, origin="portal"
         )  # fmt: skip
     except Refused:
         return asked(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
     except TooManyBytes:
         return asked(visit, supplier, code=413, problem="hand_in.too_large", **chosen)
+    if sent:
+        visit.uploads.end(visit.person.who, sent.name)
     visit.note("delivery.hand_in", delivery.delivery_id, sha256=delivery.sha256)
     judging.ring(visit.desk.settings)
     return visit.go(f"/lieferung/{delivery.delivery_id}")
