@@ -20,9 +20,11 @@ from portal.pages import (
     deliveries,
     duties,
     entering,
+    figures,
     mails,
     months,
     people,
+    public,
     region,
     session,
     threads,
@@ -34,6 +36,7 @@ from portal.uploads import Uploads
 from portal.visit import visit_of
 from quality.checking import Checks
 from quality.desk import Desk
+from quality.lineage import Lineage
 from quality.scorecard import Troubles
 from storage.mails import Mails
 from storage.people import People
@@ -83,6 +86,7 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.uploads = Uploads(settings.paths.work / "uploads")
         app.state.troubles = Troubles(app.state.desk.ledger)
         app.state.threads = Threads(settings.ledger_url)
+        app.state.lineage = Lineage(settings)
         yield
         app.state.threads.close()
         app.state.checks.close()
@@ -108,13 +112,16 @@ def make_app(settings: Settings) -> FastAPI:
         api,
     ):
         app.include_router(page.router)
+    for page in (figures, public):
+        app.include_router(page.router)
     for name, folder in STATIC.items():
         app.mount(f"/static/{name}", StaticFiles(directory=folder), name=name)
 
     @app.middleware("http")
     async def guarded(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         response = await answer(request)
-        response.headers.update(HEADERS)
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
         if not request.url.path.startswith("/static/"):
             response.headers["Cache-Control"] = "no-store"
         if (asked := request.query_params.get("lang")) in ("de", "en"):

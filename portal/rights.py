@@ -43,6 +43,11 @@ Act = Literal[
     "tokens.make",
     "tokens.revoke",
     "api.describe",
+    "figures.see",
+    "figure.see",
+    "figure.see_owner",
+    "rows.see",
+    "open.see",
 ]
 
 
@@ -91,6 +96,12 @@ RIGHTS: Mapping[Act, Right] = {
     "region.see": Right(region=_STEERING | {"observer"}),
     # eye level: who delivers sees how well everybody does
     "scores.see": Right(signed_in=True),
+    # what a supplier's deliveries became; a figure by itself is seen by whom its access level names
+    "figures.see": Right(own=_SUPPLIERS, region=_STEERING),
+    "figure.see": Right(signed_in=True),
+    "figure.see_owner": Right(own=_SUPPLIERS, region=frozenset({"engineer"})),
+    "rows.see": Right(own=_SUPPLIERS, region=_STEERING),
+    "open.see": Right(everybody=True),
     "people.see": Right(region=frozenset({"coordinator"})),
     "people.invite": Right(region=frozenset({"coordinator"})),
     "acts.see": Right(region=frozenset({"coordinator"})),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,10 +39,32 @@ def render(template: str, visit: Visit, **told: Any) -> str:
             moment=lambda at: messages.moment(_moment(at), language) if at else "–",
             number=lambda value: "–" if value is None else messages.number(value, language),
             difference=lambda before, now: difference(language, before, now),
+            amount=lambda value, unit: amount(value, unit, language),
+            cell=lambda value: cell(value, language),
             colours=COLOURS,
             **told,
         )
     )
+
+
+def amount(value: float | None, unit: str, language: texts.Language) -> str:
+    """A value as people read it: shares in percent, everything else to one digit behind the comma, with its unit."""
+    if value is None:
+        return "–"
+    if unit == "share":
+        return messages.fact_text("share", value, language) or "–"
+    return f"{messages.number(round(value, 1), language)} {texts.text('unit.' + unit, language)}"
+
+
+def cell(value: object, language: texts.Language) -> str:
+    """What stands in a row, whatever it is."""
+    if isinstance(value, bool):
+        return texts.text("figures.yes" if value else "figures.no", language)
+    if isinstance(value, Decimal):
+        return messages.number(value.normalize() + 0, language)
+    if isinstance(value, str):
+        return shortened(value)
+    return messages.fact_text("value", value, language) or "–"
 
 
 def _day(on: str | date) -> date:

@@ -22,6 +22,7 @@ from portal.uploads import Uploads
 from portal.views import render
 from quality.checking import Checks
 from quality.desk import Desk
+from quality.lineage import Lineage
 from quality.scorecard import Troubles
 from storage.mails import Mails
 from storage.paths import parse_delivery_id
@@ -73,6 +74,11 @@ class Visit:
     def uploads(self) -> Uploads:
         """Large files that are on their way."""
         return cast(Uploads, self.request.app.state.uploads)
+
+    @property
+    def lineage(self) -> Lineage:
+        """The figures of the newest release and where they come from, the same for all visits."""
+        return cast(Lineage, self.request.app.state.lineage)
 
     @property
     def address(self) -> str:

@@ -82,6 +82,11 @@ class _Model:
     description: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     key: tuple[str, ...] = ()
+    #: `access_level` and `licence`, where the model has no contract to say them.
+    meta: Mapping[str, str] = field(default_factory=dict)
+
+
+_NO_MODEL = _Model()
 
 
 def release(settings: Settings, note: str = "", now: datetime | None = None, *, force: bool = False) -> Release:
@@ -175,8 +180,8 @@ def _freeze(settings: Settings, about: Mapping[str, Any], folder: Path) -> dict[
         lake.attach(connection, settings, "foundation", read_only=True, snapshot=snapshots["foundation"])
         connection.execute(f"attach {text(str(folder / DATABASE))} as frozen")
         for table, comment in _curated(connection):
-            model = models.get(table, _Model())
-            description, rights = comment or model.description, _rights(contracts.get(table))
+            model = models.get(table, _NO_MODEL)
+            description, rights = comment or model.description, _rights(contracts.get(table), model)
             columns = _columns(connection, table, model)
             for_whom = f"Access level {rights['access_level']}: for {ACCESS_LEVELS[rights['access_level']]}."
             _write_table(connection, folder, table, f"{description} {for_whom}".strip(), columns)
@@ -294,12 +299,14 @@ def _synthetic_rows(
     return _count(connection, f"frozen.main.{name(table)} where is_synthetic")
 
 
-def _rights(contract: Contract | None) -> dict[str, Any]:
+def _rights(contract: Contract | None, model: _Model = _NO_MODEL) -> dict[str, Any]:
+    """Who may see a table and how it may be used: as its contract says, else its model."""
     said = contract.properties if contract else {}
+    level = contract.access_level if contract else model.meta.get("access_level", "cooperation")
     return {
-        "licence": said.get("licence", _AGREEMENT),
-        "access_level": contract.access_level if contract else "cooperation",
-        "disclosure_class": said.get("disclosureClass", "aggregate"),
+        "licence": said.get("licence") or model.meta.get("licence", _AGREEMENT),
+        "access_level": level,
+        "disclosure_class": said.get("disclosureClass") or ("open" if level == "open" else "aggregate"),
     }
 
 
@@ -330,8 +337,8 @@ def readable_files(settings: Settings) -> dict[str, list[str]]:
     from storage.logins import READERS
 
     contracts = load_contracts(project_root() / "quality" / "contracts", settings.region_dir / "contracts")
-    tables = [table for table in _models() if not table.startswith(_INTERNAL)]
-    levels = {table: _rights(contracts.get(table))["access_level"] for table in tables}
+    models = {table: model for table, model in _models().items() if not table.startswith(_INTERNAL)}
+    levels = {table: _rights(contracts.get(table), model)["access_level"] for table, model in models.items()}
     files = {
         reader: [f"parquet/{table}.parquet" for table, level in levels.items() if role in ROLES[level]]
         for reader, role in READERS.items()
@@ -353,8 +360,9 @@ def _models() -> dict[str, _Model]:
             keys = [test.get("arguments", test)["columns"] for test in tests]
             columns = {c["name"]: str(c.get("description", "")).strip() for c in told.get("columns", ())}
             models[told["name"]] = _Model(
-                str(told.get("description", "")).strip(), columns, tuple(keys[0]) if keys else ()
-            )
+                str(told.get("description", "")).strip(), columns, tuple(keys[0]) if keys else (),
+                told.get("config", {}).get("meta", {}),
+            )  # fmt: skip
     return models
 
 

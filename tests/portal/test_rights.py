@@ -17,7 +17,8 @@ from portal.visit import DOORS
 from storage.threads import Speaker, Threads, Topic
 from storage.tokens import Tokens
 from tests.portal.conftest import CAST, Stage
-from tests.support.bench import GOOD, THIRD, WORKS, written
+from tests.support.bench import GOOD, THIRD, WORKS, WUPPERTAL, written
+from tests.support.released import small_release
 
 PERIOD, ROW = GOOD["waste_balance"]
 #: What a refusal may be: not signed in, not for you, or there is no such thing.
@@ -31,7 +32,9 @@ def delivery(stage: Stage) -> str:
     threads = Threads(stage.desk.settings.ledger_url)
     threads.open(Topic(WORKS), "ask", Speaker("test", "Test", "supplier"), "?")
     threads.close()
-    return stage.desk.receive(source, WORKS, "waste_balance", PERIOD, file_name="a.csv", who="test").delivery_id
+    made = stage.desk.receive(source, WORKS, "waste_balance", PERIOD, file_name="a.csv", who="test").delivery_id
+    small_release(stage.desk.settings, own=made)
+    return made
 
 
 def routes_of(routes: Iterable[object]) -> Iterator[APIRoute]:
@@ -61,6 +64,8 @@ def path_of(path: str, delivery: str) -> str:
         "{thread}": "1",
         "{number}": "0",
     }
+    told |= {"{indicator}": "K-02", "{area}": WUPPERTAL, "{period}": "2024", "{line}": "2", "{kind}": "csv"}
+    told |= {"{table}": "open_indicators"}
     for blank, value in told.items():
         path = path.replace(blank, value)
     return path

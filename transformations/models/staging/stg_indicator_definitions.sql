@@ -4,7 +4,10 @@ select
     name_de,
     name_en,
     unit,
+    formula_de,
     formula,
     source as definition_source,
-    comparability
+    comparability,
+    made_of,
+    access_level
 from {{ ref('indicator_definitions') }}
