@@ -22,6 +22,7 @@ Act = Literal[
     "thread.contest",
     "thread.decide",
     "threads.see_all",
+    "warning.confirm",
     "delivery.upload",
     "delivery.check",
     "template.get",
@@ -117,6 +118,8 @@ RIGHTS: Mapping[Act, Right] = {
     "tokens.make": Right(own=_LEADS, region=frozenset({"coordinator"})),
     "tokens.revoke": Right(own=_LEADS, region=frozenset({"coordinator"})),
     "api.describe": Right(everybody=True),
+    # whose figures they are says that they are right
+    "warning.confirm": Right(own=_SUPPLIERS),
 }
 #: What a token can be made for.
 OF_PROGRAMS: tuple[Act, ...] = tuple(act for act, right in RIGHTS.items() if right.programs)

@@ -31,16 +31,25 @@ from quality.calendar import OwedSlot
 from quality.contract import Contract
 from quality.errors import PlatformTrouble
 from quality.heartbeat import with_heartbeat
-from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
+from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, choose_dialect, judge
 from quality.mending import Mends, answered, goes_back
-from quality.receipt import ReceiptFiles, Sent, receipt_document, receipt_stem, write_arrival, write_receipt
+from quality.receipt import (
+    ReceiptFiles,
+    Sent,
+    receipt_document,
+    receipt_stem,
+    write_arrival,
+    write_receipt,
+    write_receipt_again,
+)  # fmt: skip
 from quality.region import RegionPack, Source, load_pack
 from quality.verdict import Finding, RowCounts, Verdict, Versions
 from storage import clock, database, lake, locks, stores
 from storage.accepted import AcceptedLake, SlotRows
+from storage.confirmations import Confirmation, Confirmations
 from storage.crash import reached
 from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, ReceiptKind, VerdictRecord
-from storage.ledger.states import SlotState, state_of
+from storage.ledger.states import SERVED, SlotState, state_of
 from storage.objects.base import NoSuchObject
 from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
@@ -90,6 +99,7 @@ class Desk:
             database.prepare(settings)
         self.ledger = Ledger(settings.ledger_url)
         self.ledger.migrate()
+        self.confirmations = Confirmations(settings.ledger_url)
         self.vault = Vault(stores.vault(settings))
         self.inboxes = stores.inboxes(settings)
         self.answers = stores.receipts(settings)
@@ -149,6 +159,7 @@ class Desk:
         if "bench" in self.__dict__:
             self.bench.connection.close()
         self.turns.close()
+        self.confirmations.close()
         self.ledger.close()
 
     def ensure_tables(self, pack: RegionPack) -> None:
@@ -619,7 +630,13 @@ class Desk:
             # mended rows are no workbook of the supplier's that could be marked
             source=None if judged.task.mends else judged.task.source, format=judged.format, landed=judged.landed, marks=judged.marks,
             synthetic=delivery.synthetic, takes_mended_rows=self._takes_mended_rows(delivery.dataset),
+            confirmed=self._confirmed(delivery.delivery_id, {f.rule: f.rows for f in judged.verdict.findings}),
         )  # fmt: skip
+
+    def _confirmed(self, delivery_id: str, found: Mapping[str, int]) -> list[dict[str, Any]]:
+        """The confirmations that speak of what a verdict found, as a receipt tells them."""
+        known = self.confirmations.of(delivery_id)
+        return [one.document() for one in known if found.get(one.rule) == one.rows]
 
     def _takes_mended_rows(self, dataset: str) -> bool:
         contract = self.pack.contracts.get(dataset)
@@ -726,6 +743,50 @@ class Desk:
             reached("lake.withdrawn")
             return self.ledger.withdraw(delivery_id, who, why)
 
+    def confirm(self, delivery_id: str, rule: str, *, who: str, author: str, reason: str) -> Confirmation:
+        """Note that a warning was looked at and the figures are right, and tell it on the receipt.
+
+        Args:
+            delivery_id: Of a delivery whose rows are served.
+            rule: One its verdict warns of.
+            who: As the ledger names them.
+            author: As people do.
+            reason: Why the figures are right.
+
+        Raises:
+            UnknownDelivery: There is none of this id.
+            Refused: The delivery is not served, or its verdict does not warn of this rule.
+            storage.confirmations.NoReason: The reason is missing or too long.
+        """
+        if (state := self.ledger.delivery(delivery_id).state) not in SERVED:
+            raise Refused("a delivery whose figures count", state)
+        body = self.ledger.verdict(delivery_id) or {}
+        warned = {f["rule"]: int(f["rows"]) for f in body.get("findings", ()) if f["severity"] == "warning"}
+        if rule not in warned:
+            raise Refused(f"a warning of {delivery_id} ({', '.join(warned) or 'none'})", rule)
+        made = self.confirmations.confirm(delivery_id, rule, warned[rule], who=who, author=author, reason=reason)
+        try:
+            self._tell_confirmed(delivery_id)
+        except Exception:
+            # it is in the ledger and on the page; the receipt's files tell it when they are written next
+            log.exception("the receipt of %s does not tell yet what was confirmed", delivery_id)
+        return made
+
+    def _tell_confirmed(self, delivery_id: str) -> None:
+        """Write page and data of a receipt again with what was confirmed since; its workbook stays."""
+        delivery = self.ledger.delivery(delivery_id)
+        with self.answers.open(f"{delivery.supplier}/{receipt_stem(delivery_id)}.json") as file:
+            document = json.load(file)
+        found = {f["rule"]: f["rows"] for f in document["findings"]}
+        document["confirmed"] = self._confirmed(delivery_id, found)
+        files = write_receipt_again(document, self._format_of(delivery), self.home.receipts(delivery.supplier))
+        self._hand_over(delivery.origin, delivery.supplier, files, with_workbook=False)
+
+    def _format_of(self, delivery: Delivery) -> str | None:
+        pack, period = self.pack, read_period(delivery.period)
+        mandate = pack.mandate(delivery.supplier, delivery.dataset, period.start, period.end)
+        return choose_dialect(pack, mandate, delivery.file_name).format.type if mandate else None
+
     def reject_unread(self, delivery: Delivery, reason: str) -> None:
         """Give a delivery that cannot be judged without killing the judge its verdict."""
         self.answer([self._unread(delivery, reason)])
@@ -821,7 +882,9 @@ class Desk:
             body = self.ledger.verdict(view.duplicate_of)
         files = self.receipt_files(delivery_id)
         known = summary_of(view)
-        return {**known, "findings": (body or {}).get("findings", []), "changes": (body or {}).get("changes"), "receipt": files,
+        findings = (body or {}).get("findings", [])
+        confirmed = self._confirmed(delivery_id, {finding["rule"]: finding["rows"] for finding in findings})
+        return {**known, "findings": findings, "changes": (body or {}).get("changes"), "receipt": files, "confirmed": confirmed,
                 **{key: value for key, value in (body or {}).items() if key in ("summary", "todo", "versions")}}  # fmt: skip
 
     def receipt_files(self, delivery_id: str) -> dict[str, str | None]:
@@ -842,16 +905,17 @@ class Desk:
                 places[ending] = f"s3://{self.settings.s3_bucket}/receipts/{stored}" if stored else None
         return places
 
-    def _hand_over(self, origin: str, supplier: str, files: ReceiptFiles) -> None:
+    def _hand_over(self, origin: str, supplier: str, files: ReceiptFiles, *, with_workbook: bool = True) -> None:
         """Put an answer where its supplier looks.
 
         In a folder that is beside the file, under its name. In an object store it is the supplier's own prefix of
-        receipts, there also under the name of the file: of its own inbox a supplier can read nothing.
+        receipts, there also under the name of the file: of its own inbox a supplier can read nothing. Without `with_workbook`
+        the workbook that lies there stays.
         """
         kind, _, key = origin.partition(":")
         came_by_inbox = kind == INBOX and bool(key)
         if self.settings.is_server:
-            if files.xlsx is None:
+            if files.xlsx is None and with_workbook:
                 # an earlier verdict on the same delivery may have left one behind
                 self.answers.delete(f"{supplier}/{files.json.with_suffix('.xlsx').name}")
             # the JSON last: where it is, the receipt is whole

@@ -6,6 +6,7 @@ transaction, so that a build sees slots, verdicts and rows of one moment.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
@@ -20,6 +21,7 @@ from storage.ledger.ledger import DeliveryView
 from storage.ledger.states import SERVED, SlotState
 from storage.paths import Slot
 from storage.periods import period as read_period
+from storage.threads import Threads
 
 _SLOTS: dict[str, Any] = {
     "supplier_id": pl.String, "dataset": pl.String, "period": pl.String, "period_start_date": pl.Date,
@@ -38,6 +40,15 @@ _DELIVERIES: dict[str, Any] = {
     "quarantined": pl.Int64, "ignored_by_rule": pl.Int64,
 }  # fmt: skip
 _FINDINGS: dict[str, Any] = {"delivery_id": pl.String, "rule": pl.String, "severity": pl.String, "rows": pl.Int64}
+_CONFIRMATIONS: dict[str, Any] = {
+    "delivery_id": pl.String, "supplier_id": pl.String, "dataset": pl.String, "period": pl.String, "rule": pl.String,
+    "rows": pl.Int64, "reason": pl.String, "confirmed_at": pl.Datetime("us", "UTC"),
+}  # fmt: skip
+_OBJECTIONS: dict[str, Any] = {
+    "thread_id": pl.Int64, "supplier_id": pl.String, "delivery_id": pl.String, "rule": pl.String, "figure": pl.String,
+    "state": pl.String, "decision": pl.String, "opened_at": pl.Datetime("us", "UTC"), "due_at": pl.Datetime("us", "UTC"),
+    "decided_at": pl.Datetime("us", "UTC"),
+}  # fmt: skip
 _SERVED: dict[str, Any] = {
     "supplier_id": pl.String, "dataset": pl.String, "period": pl.String, "attempt": pl.Int32, "delivery_id": pl.String,
     "rows": pl.Int64, "accepted_at": pl.Datetime("us", "UTC"),
@@ -54,6 +65,8 @@ def publish_supply(desk: Desk, *, now: datetime | None = None) -> None:
         "supply_slots": _slots(desk, pack, views, now),
         "supply_deliveries": pl.DataFrame([_delivery(v) for v in views], schema=_DELIVERIES, orient="row"),
         "supply_findings": pl.DataFrame(_findings(desk, views), schema=_FINDINGS, orient="row"),
+        "supply_confirmations": pl.DataFrame(_confirmations(desk, views), schema=_CONFIRMATIONS, orient="row"),
+        "supply_objections": pl.DataFrame(_objections(desk), schema=_OBJECTIONS, orient="row"),
         "served_slots": pl.DataFrame([_served(v) for v in views if v.state in SERVED], schema=_SERVED, orient="row"),
         **_region(pack),
     }
@@ -128,6 +141,39 @@ def _findings(desk: Desk, views: Sequence[DeliveryView]) -> list[tuple[str, str,
         for delivery, body in bodies.items()
         for finding in body.get("findings", ())
     ]
+
+
+def _confirmations(desk: Desk, views: Sequence[DeliveryView]) -> list[tuple[Any, ...]]:
+    """What suppliers said of warnings that their served deliveries still have; persons stay in the ledger."""
+    served = {v.delivery_id: v for v in views if v.state in SERVED}
+    confirmed = desk.confirmations.of_many(served)
+    found = {
+        (delivery, finding["rule"]): finding["rows"]
+        for delivery, body in desk.ledger.verdicts(list(confirmed)).items()
+        for finding in body.get("findings", ())
+    }
+    return [
+        (v.delivery_id, v.supplier, v.dataset, v.period, one.rule, one.rows, one.reason, one.at)
+        for v in served.values()
+        for one in confirmed.get(v.delivery_id, ())
+        if found.get((v.delivery_id, one.rule)) == one.rows
+    ]
+
+
+def _objections(desk: Desk) -> list[tuple[Any, ...]]:
+    """Who contests what, and what was decided; what was said stays in the ledger."""
+    rows = []
+    with contextlib.closing(Threads(desk.settings.ledger_url)) as threads:
+        for one in threads.everything():
+            if one.state in ("contested", "decided"):
+                contested = next(entry.at for entry in one.entries if entry.kind == "contest")
+                decided = None if one.is_open else one.entries[-1].at
+                topic = one.topic
+                rows.append(
+                    (one.thread_id, topic.supplier, topic.delivery_id, topic.rule, topic.figure, one.state, one.decision,
+                     contested, one.due_at, decided)
+                )  # fmt: skip
+    return rows
 
 
 def _served(v: DeliveryView) -> tuple[Any, ...]:

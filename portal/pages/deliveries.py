@@ -17,8 +17,9 @@ from quality.assign import Assigned, assign_named, name_of
 from quality.desk import Refused
 from quality.receipt import receipt_stem
 from storage import stores
+from storage.confirmations import NoReason
 from storage.ledger.ledger import UnknownDelivery
-from storage.ledger.states import WAITING
+from storage.ledger.states import SERVED, WAITING
 from storage.objects.base import CHUNK, NoSuchObject, TooManyBytes
 from storage.paths import parse_delivery_id
 from storage.periods import EXAMPLES
@@ -74,20 +75,25 @@ def hand_in(
 @door(router, "GET", "/lieferung/{delivery}", "delivery.see")
 def verdict(visit: AVisit, delivery: str) -> Response:
     """What happened to a delivery, and what to do now."""
+    return _verdict(visit, delivery)
+
+
+@door(router, "POST", "/lieferung/{delivery}/bestaetigen", "warning.confirm")
+def confirm(
+    visit: AVisit, delivery: str, regel: Annotated[str, Form()] = "", grund: Annotated[str, Form()] = ""
+) -> Response:
+    """Say why the figures are right that a warning is about."""
+    person = visit.person
     try:
-        document = visit.desk.receipt(delivery)
+        visit.desk.confirm(delivery, regel, who=person.who, author=person.name, reason=grund)
     except UnknownDelivery:
         raise HTTPException(404) from None
-    pack, slot = visit.desk.pack, parse_delivery_id(delivery).slot
-    contract = pack.contracts.get(slot.dataset)
-    said = visit.threads.of_delivery(delivery)
-    history = visit.desk.ledger.deliveries(slot.supplier, slot.dataset, slot.period)
-    return visit.page(
-        "verdict.html", receipt=document, waiting=document["state"] in WAITING, title=contract.title if contract else {},
-        fields=contract.by_name if contract else {}, threads=threads.shown(visit, said),
-        contested={one.topic.rule for one in said if one.is_open and one.topic.rule},
-        files=[ending for ending in ENDINGS if document["receipt"].get(ending)], history=history,
-    )  # fmt: skip
+    except NoReason:
+        return _verdict(visit, delivery, problem="confirm.no_reason", code=422)
+    except Refused:
+        return _verdict(visit, delivery, problem="confirm.not_now", code=409)
+    visit.note("warning.confirm", delivery, rule=regel)
+    return visit.go(f"/lieferung/{delivery}")
 
 
 @door(router, "GET", "/lieferung/{delivery}/quittung.{ending}", "delivery.see")
@@ -111,6 +117,25 @@ def receipt(visit: AVisit, delivery: str, ending: str) -> Response:
     return StreamingResponse(
         parts(), media_type=kind, headers={"Content-Disposition": f'attachment; filename="{name}"'}
     )
+
+
+def _verdict(visit: Visit, delivery: str, *, problem: str | None = None, code: int = 200) -> Response:
+    try:
+        document = visit.desk.receipt(delivery)
+    except UnknownDelivery:
+        raise HTTPException(404) from None
+    pack, slot = visit.desk.pack, parse_delivery_id(delivery).slot
+    contract = pack.contracts.get(slot.dataset)
+    said = visit.threads.of_delivery(delivery)
+    history = visit.desk.ledger.deliveries(slot.supplier, slot.dataset, slot.period)
+    return visit.page(
+        "verdict.html", code=code, problem=problem, receipt=document, waiting=document["state"] in WAITING, title=contract.title if contract else {},
+        fields=contract.by_name if contract else {}, threads=threads.shown(visit, said),
+        contested={one.topic.rule for one in said if one.is_open and one.topic.rule},
+        files=[ending for ending in ENDINGS if document["receipt"].get(ending)], history=history,
+        confirmed={one["rule"]: one for one in document["confirmed"]},
+        may_confirm=document["state"] in SERVED and visit.may("warning.confirm", slot.supplier),
+    )  # fmt: skip
 
 
 def asked(

@@ -6,7 +6,7 @@ outcome from `quality.verdict`. Everything shown was sent by someone else and is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ class Sent:
             (`quarantined` or `accepted_with_warning`).
         synthetic: Figures invented for a demonstration; every form of the receipt says so.
         takes_mended_rows: The workbook of rows to mend may be sent back as it is.
+        confirmed: Warnings that somebody found right: `rule`, `rows`, `reason`, `author`, `at`.
     """
 
     supplier_name: str
@@ -55,6 +56,7 @@ class Sent:
     marks: Path | None
     synthetic: bool = False
     takes_mended_rows: bool = False
+    confirmed: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def receipt_document(verdict: Verdict, sent: Sent, files: Mapping[str, str | Non
     Returns:
         `delivery, supplier, dataset, period, attempt, sha256, state, rows, findings, changes, receipt`, then what may
         grow: `summary`, `todo`, `supplier_name`, `dataset_title`, `file_name`, `size`, `received_at`, `due_on`,
-        `judged_at`, `versions`, `synthetic`. Findings come worst first.
+        `judged_at`, `versions`, `synthetic`, `confirmed`. Findings come worst first.
     """
     from quality.receipt.json import document
 
@@ -117,6 +119,24 @@ def write_receipt(
     write_text(page, html.receipt(document, line_word=json.line_word(sent.format)))
     write_text(data, json.dumps(document))
     return ReceiptFiles(data, page, written)
+
+
+def write_receipt_again(document: Mapping[str, Any], format_name: str | None, folder: Path) -> ReceiptFiles:
+    """Write page and data of a receipt from its own document; the workbook is left as it is.
+
+    Args:
+        document: As `receipt_document` gives it.
+        format_name: Of the file that was sent, as in `Sent.format`.
+        folder: Where the supplier's receipts lie.
+    """
+    from quality.receipt import html, json
+
+    stem = folder / receipt_stem(str(document["delivery"]))
+    page, data = (stem.with_name(f"{stem.name}.{ending}") for ending in ("html", "json"))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(page, html.receipt(document, line_word=json.line_word(format_name)))
+    write_text(data, json.dumps(document))
+    return ReceiptFiles(data, page, None)
 
 
 def write_arrival(document: Mapping[str, Any], folder: Path) -> ReceiptFiles:

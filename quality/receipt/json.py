@@ -42,6 +42,7 @@ def document(verdict: Verdict, sent: Sent, files: Mapping[str, str | None]) -> d
         "judged_at": iso(verdict.judged_at),
         "versions": asdict(verdict.versions),
         "synthetic": sent.synthetic,
+        "confirmed": [dict(one) for one in sent.confirmed],
     }
 
 

@@ -40,6 +40,15 @@ PLATFORM: dict[str, dict[str, str]] = {
         "accepted": "bigint", "accepted_with_warning": "bigint", "quarantined": "bigint", "ignored_by_rule": "bigint",
     },
     "supply_findings": {"delivery_id": "varchar", "rule": "varchar", "severity": "varchar", "rows": "bigint"},
+    "supply_confirmations": {
+        "delivery_id": "varchar", "supplier_id": "varchar", "dataset": "varchar", "period": "varchar", "rule": "varchar",
+        "rows": "bigint", "reason": "varchar", "confirmed_at": "timestamptz",
+    },
+    "supply_objections": {
+        "thread_id": "bigint", "supplier_id": "varchar", "delivery_id": "varchar", "rule": "varchar", "figure": "varchar",
+        "state": "varchar", "decision": "varchar", "opened_at": "timestamptz", "due_at": "timestamptz",
+        "decided_at": "timestamptz",
+    },
     "region_areas": {
         "region_id": "varchar", "area_code": "varchar", "area_name": "varchar", "land": "varchar", "nuts": "varchar",
     },
