@@ -30,6 +30,7 @@ from portal.pages import (
     threads,
     tokens,
     uploads,
+    words,
 )
 from portal.pages import settings as own_settings
 from portal.uploads import Uploads
@@ -109,6 +110,7 @@ def make_app(settings: Settings) -> FastAPI:
         own_settings,
         mails,
         tokens,
+        words,
         api,
     ):
         app.include_router(page.router)

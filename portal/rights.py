@@ -22,6 +22,8 @@ Act = Literal[
     "thread.contest",
     "thread.decide",
     "threads.see_all",
+    "word.map",
+    "word.see",
     "warning.confirm",
     "delivery.upload",
     "delivery.check",
@@ -120,6 +122,8 @@ RIGHTS: Mapping[Act, Right] = {
     "api.describe": Right(everybody=True),
     # whose figures they are says that they are right
     "warning.confirm": Right(own=_SUPPLIERS),
+    "word.see": Right(own=_SUPPLIERS, region=_STEERING),
+    "word.map": Right(own=_LEADS, region=_STEERING),
 }
 #: What a token can be made for.
 OF_PROGRAMS: tuple[Act, ...] = tuple(act for act, right in RIGHTS.items() if right.programs)

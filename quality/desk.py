@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import json
 import logging
+import math
 import shutil
 import tempfile
 import time
@@ -56,6 +57,7 @@ from storage.periods import period as read_period
 from storage.settings import Settings, project_root
 from storage.tracing import span
 from storage.vault import Kept, Vault, VaultDamaged
+from storage.words import Words
 
 log = logging.getLogger("verbund.desk")
 
@@ -71,6 +73,10 @@ SETTLED_SECONDS = 0.3
 
 #: A deadline is extended by no more than this at once.
 LONGEST_EXTENSION = timedelta(days=366)
+
+
+#: For so long a desk need not look whether a word was mapped; whoever judges again because of one looks at once.
+WORDS_SECONDS = 1.0
 
 
 class Refused(ValueError):
@@ -100,6 +106,7 @@ class Desk:
         self.ledger = Ledger(settings.ledger_url)
         self.ledger.migrate()
         self.confirmations = Confirmations(settings.ledger_url)
+        self.words = Words(settings.ledger_url)
         self.vault = Vault(stores.vault(settings))
         self.inboxes = stores.inboxes(settings)
         self.answers = stores.receipts(settings)
@@ -112,24 +119,42 @@ class Desk:
         self._ours: set[tuple[str, str, str]] = set()
         self._pack: RegionPack | None = None
         self._pack_stamp: tuple[tuple[str, int], ...] = ()
+        self._words_version, self._words_looked = 0, -math.inf
 
     # --- what the desk works with ---
 
     @property
     def pack(self) -> RegionPack:
-        """The region pack as its files stand now; read again when one of them changed.
+        """The region pack as its files stand now, with the words of the ledger; read again when one of them changed.
 
         Raises:
             Misconfigured: The pack has mistakes.
         """
-        stamp = self._stamp()
-        if self._pack is None or stamp != self._pack_stamp:
-            self._pack = load_region(self.settings)
-            self._pack_stamp = stamp
+        stamp, version = self._stamp(), self._version_of_words()
+        if self._pack is None or (stamp, version) != (self._pack_stamp, self._words_version):
+            self._pack = load_region(self.settings).with_words(self.words.everything() if version else ())
+            self._pack_stamp, self._words_version = stamp, version
             if "bench" in self.__dict__:
                 self.bench.adopt(self._pack)
                 self.ensure_tables(self._pack)
         return self._pack
+
+    def look_for_words(self) -> None:
+        """Look at the words of the ledger when the pack is asked for next."""
+        self._words_looked = -math.inf
+
+    def _version_of_words(self) -> int:
+        if time.monotonic() - self._words_looked < WORDS_SECONDS:
+            return self._words_version
+        try:
+            version = self.words.version()
+        except SQLAlchemyError:
+            if self._pack is None:
+                raise
+            # the database is down: what was known goes on to hold
+            return self._words_version
+        self._words_looked = time.monotonic()
+        return version
 
     @cached_property
     def bench(self) -> Bench:
@@ -160,6 +185,7 @@ class Desk:
             self.bench.connection.close()
         self.turns.close()
         self.confirmations.close()
+        self.words.close()
         self.ledger.close()
 
     def ensure_tables(self, pack: RegionPack) -> None:
@@ -648,6 +674,8 @@ class Desk:
         Raises:
             PlatformTrouble: The work could not be done, or the lake refused it; nothing was changed.
         """
+        # a word may be the reason to judge again
+        self.look_for_words()
         delivery = self.ledger.delivery(delivery_id)
         judged = self.judge(delivery)
         replay = self.ledger.verdict(delivery_id) is not None
@@ -794,7 +822,7 @@ class Desk:
     def _unread(self, delivery: Delivery, reason: str) -> Judged:
         pack = self.pack
         contract = pack.contracts[delivery.dataset]
-        versions = Versions(contract.fingerprint, "-", pack.mappings_fingerprint)
+        versions = Versions(contract.fingerprint, "-", pack.mappings_version(delivery.supplier))
         finding = Finding(KILLED, "fatal", 0, {"found": reason, "expected": "a file that can be read"})
         verdict = Verdict(
             delivery.delivery_id, delivery.supplier, delivery.dataset, delivery.period, delivery.attempt,

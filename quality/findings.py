@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from quality.codelists import lookup_key
 from quality.conversion import Layout
 from quality.dialect import Dialect
 from quality.region import RegionPack
@@ -115,8 +114,13 @@ def _finding(
 ) -> Finding:
     examples = []
     for line, sheet, column, value, field in shown:
-        near = _suggestions(pack, task, field, value) if check.id == "values.unknown_code" and field and value else ()
-        examples.append(Example(line, sheet, column, value, _expected(check, field, dialect, pack, task, near), near))
+        near: tuple[str, ...] = ()
+        word_of = None
+        if check.id == "values.unknown_code" and field and value:
+            near, origin = _suggestions(pack, task, field, value), dialect.columns.get(field)
+            word_of = field if origin is None or origin.mapping else None
+        expected = _expected(check, field, dialect, pack, task, near)
+        examples.append(Example(line, sheet, column, value, expected, near, word_of))
     facts = {**check.facts, "kind": check.kind, "columns": list(columns[:10])}
     return Finding(check.id, check.severity, rows, facts, tuple(examples))
 
@@ -138,11 +142,7 @@ def _suggestions(pack: RegionPack, task: Task, name: str, value: str) -> tuple[s
     code_list = pack.code_lists.get(f.code_list or "area")
     if code_list is None:
         return ()
-    words = {
-        lookup_key(m.word): m.code
-        for m in pack.mappings
-        if m.code_list == code_list.spec.id and m.supplier in ("*", task.supplier)
-    }
+    words = pack.words_of(task.supplier, code_list.spec.id)
     return tuple(
         f"{code} {code_list.codes[code].name_de}" for code in code_list.nearest(value, words) if code in code_list.codes
     )

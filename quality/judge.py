@@ -169,7 +169,7 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
     file_name = task.mends.file_name if task.mends and task.mends.whole else task.file_name
     whole = task.mends.whole if task.mends and task.mends.whole else task.source
     dialect, fingerprint, mark = dialect_of(pack, contract, mandate, whole, file_name)
-    versions = Versions(contract.fingerprint, fingerprint, pack.mappings_fingerprint)
+    versions = Versions(contract.fingerprint, fingerprint, pack.mappings_version(task.supplier))
     if task.period.interval != contract.interval:
         wrong = Finding("slot.not_owed", "fatal", 0, {"expected": contract.interval, "found": str(task.period)})
         return Judged(task, _rejected(task, versions, [wrong]))
@@ -612,7 +612,7 @@ def _no_mandate(pack: RegionPack, contract: Contract | None, task: Task) -> Verd
     owed = pack.datasets_of(task.supplier)
     rule = "slot.not_owed" if task.dataset in owed else "mandate.none"
     facts: dict[str, Any] = {"found": task.dataset, "expected": ", ".join(owed), "period": str(task.period)}
-    versions = Versions(contract.fingerprint if contract else "-", "-", pack.mappings_fingerprint)
+    versions = Versions(contract.fingerprint if contract else "-", "-", pack.mappings_version(task.supplier))
     return _rejected(task, versions, [Finding(rule, "fatal", 0, facts)])
 
 

@@ -26,8 +26,9 @@ from quality.judge import Judged
 from quality.sources import Misconfigured
 from storage import locks
 from storage.crash import reached
-from storage.ledger.ledger import Delivery, ReceiptKind
+from storage.ledger.ledger import Delivery, ReceiptKind, shard_key
 from storage.ledger.states import WAITING
+from storage.paths import parse_delivery_id
 from storage.settings import Settings
 from storage.vault import VaultDamaged
 
@@ -134,7 +135,38 @@ def work_queue(
             break
         if between:
             between()
+    _judge_again(desk, shard)
     return begun
+
+
+def _judge_again(desk: Desk, shard: tuple[int, int]) -> None:
+    """Judge again what somebody wants judged again; new deliveries go first."""
+    part, parts = shard
+    for delivery_id in desk.ledger.owed_replays():
+        supplier = parse_delivery_id(delivery_id).supplier
+        if shard_key(supplier) % parts != part:
+            continue
+        try:
+            if desk.turns.take(supplier):
+                _judge_one_again(desk, delivery_id)
+        finally:
+            desk.turns.give_back()
+
+
+def _judge_one_again(desk: Desk, delivery_id: str) -> None:
+    begins = desk.ledger.begin_replay(delivery_id)
+    if begins == 0:
+        return
+    if begins >= DANGEROUS_AFTER:
+        log.error("%s could not be judged again; its verdict stays as it is", delivery_id)
+        desk.ledger.end_replay(delivery_id)
+        return
+    try:
+        desk.rejudge(delivery_id)
+        desk.ledger.end_replay(delivery_id)
+    except (PlatformTrouble, Misconfigured, VaultDamaged, OSError):
+        log.exception("%s could not be judged again now", delivery_id)
+        desk.ledger.defer_replay(delivery_id)
 
 
 def _work_batch(desk: Desk, waiting: Sequence[Delivery], pace: Pace) -> int:

@@ -5,6 +5,7 @@ A pack is checked as a whole: every mistake names file and line. What is owed wh
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from storage.objects.pattern import checked_pattern
 from storage.periods import period as read_period
 from storage.places import bucket_address, host_key, sftp_address
 from storage.settings import CREDENTIAL_NAME
+from storage.words import Word
 
 SUPPLIER_ID = r"^[a-z0-9][a-z0-9-]{2,40}$"
 MAPPING_COLUMNS = ("list", "supplier", "word", "code", "valid_from", "valid_to", "mapped_by", "mapped_on")
@@ -220,17 +222,54 @@ class RegionPack:
     contracts: Mapping[str, Contract]
     code_lists: Mapping[str, CodeList]
     files: Sequence[Path] = field(repr=False, default=())
+    words: Sequence[Word] = field(repr=False, default=())
+    """Lines of the ledger about words, of each word the newest; `mappings` says the same already."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with any byte of the pack, a contract or a code list: whoever holds a pack can see that it is old."""
+        """Changes with any byte of the pack, a contract or a code list, and with any word: whoever holds a pack can see that it is old."""
         lists = [path for code_list in self.code_lists.values() for path in code_list.paths]
-        return content_hash(*self.files, *(contract.path for contract in self.contracts.values()), *lists)
+        files = content_hash(*self.files, *(contract.path for contract in self.contracts.values()), *lists)
+        return f"{files}-{max(word.word_id for word in self.words)}" if self.words else files
 
     @cached_property
     def mappings_fingerprint(self) -> str:
         lists = [path for code_list in self.code_lists.values() for path in code_list.paths]
         return content_hash(*(path for path in self.files if path.suffix == ".csv"), *lists)
+
+    def mappings_version(self, supplier: str) -> str:
+        """Which words and codes a supplier is judged by: changes with a file of them, and with a line about its own words."""
+        own = [str(word.word_id) for word in self.words if word.supplier == supplier]
+        if not own:
+            return self.mappings_fingerprint
+        return hashlib.sha256(",".join([self.mappings_fingerprint, *own]).encode()).hexdigest()[:12]
+
+    def words_of(self, supplier: str, code_list: str) -> dict[str, str]:
+        """A supplier's words of a list, as they are compared, with their codes."""
+        fitting = (m for m in self.mappings if m.code_list == code_list and m.supplier in ("*", supplier))
+        return {lookup_key(mapping.word): mapping.code for mapping in fitting}
+
+    def with_words(self, lines: Sequence[Word]) -> RegionPack:
+        """The pack with words that were mapped while the platform ran; they go before those of its own file.
+
+        Args:
+            lines: Of the ledger, oldest first; of each list, supplier and word the last one counts.
+        """
+        newest = {(line.code_list, line.supplier, lookup_key(line.word)): line for line in lines}
+        kept = [m for m in self.mappings if (m.code_list, m.supplier, lookup_key(m.word)) not in newest]
+        told = [
+            _within_code(
+                WordMapping(
+                    line.code_list, line.supplier, line.word, line.code, date(1900, 1, 1), FOREVER, line.who,
+                    line.at.date().isoformat(),
+                ),
+                self.code_lists,
+            )
+            for line in newest.values()
+            # a code that left its list stands for nothing
+            if line.code and line.code_list in self.code_lists and line.code in self.code_lists[line.code_list].codes
+        ]  # fmt: skip
+        return replace(self, mappings=[*kept, *told], words=tuple(newest.values()))
 
     @cached_property
     def shared(self) -> RegionPack:

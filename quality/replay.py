@@ -89,5 +89,5 @@ def _present(desk: Desk, view: DeliveryView) -> dict[str, Any]:
     return {
         "contract": contract.fingerprint if contract else "-",
         "dialect": dialect,
-        "mappings": pack.mappings_fingerprint,
+        "mappings": pack.mappings_version(view.supplier),
     }

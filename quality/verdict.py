@@ -5,8 +5,9 @@ How a verdict comes about is in `quality.judge`; how it is told to people is in 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -42,8 +43,10 @@ class Example:
     sheet: str | None = None
     column: str | None = None
     value: str | None = None
-    expected: Mapping[str, str] = field(default_factory=dict)
+    expected: Mapping[str, str] = dataclasses.field(default_factory=dict)
     suggestions: tuple[str, ...] = ()
+    field: str | None = None
+    """The contract's name of the field, where somebody may map the value."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Finding:
     rule: str
     severity: Severity
     rows: int
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Parameters of the message: `expected`, `found`, `columns`, `limit`, `because` (`{"de", "en"}`), …"""
     examples: tuple[Example, ...] = ()
 
@@ -84,7 +87,7 @@ class Changes:
     added: int
     removed: int
     changed: int
-    sums: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
+    sums: Mapping[str, tuple[float | None, float | None]] = dataclasses.field(default_factory=dict)
     """Field → (sum before, sum now), for the quantities of the contract."""
 
 

@@ -68,7 +68,10 @@ class Confirmations:
         told = reason.strip()
         if not 0 < len(told) <= LONGEST_REASON:
             raise NoReason(f"expected a reason of at most {LONGEST_REASON} characters, found {len(told)}")
-        row = {"delivery_id": delivery_id, "rule": rule, "rows": rows, "at": clock.now(), "who": who, "author": author, "reason": told}  # fmt: skip
+        row: dict[str, Any] = {
+            "delivery_id": delivery_id, "rule": rule, "rows": rows, "at": clock.now(), "who": who, "author": author,
+            "reason": told,
+        }  # fmt: skip
         with self._writing.begin() as c:
             c.execute(sa.insert(t.confirmations), row)
         return Confirmation(**row)

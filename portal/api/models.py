@@ -63,6 +63,9 @@ class Example(Answer):
     value: str | None = None
     expected: Said | None = None
     suggestions: list[str] = []
+    field: str | None = Field(
+        default=None, description="The contract's field, where the value is a word that may be mapped."
+    )
 
 
 class Finding(Answer):
@@ -74,6 +77,16 @@ class Finding(Answer):
     message: Said
     remedy: Said
     examples: list[Example] = []
+
+
+class Confirmed(Answer):
+    """A warning whose figures somebody found right, and why."""
+
+    rule: str
+    rows: int
+    reason: str
+    author: str
+    at: datetime
 
 
 class Changes(Answer):
@@ -139,6 +152,7 @@ class Receipt(Delivery, Judged):
     """A delivery with its verdict, as far as there is one."""
 
     receipt: dict[Literal["json", "html", "xlsx"], str | None] = Field(description="Paths of the receipt's files.")
+    confirmed: list[Confirmed] = Field(default=[], description="Warnings that were confirmed.")
 
 
 class Check(Judged):

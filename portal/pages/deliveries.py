@@ -16,6 +16,7 @@ from quality import judging
 from quality.assign import Assigned, assign_named, name_of
 from quality.desk import Refused
 from quality.receipt import receipt_stem
+from quality.words import unknown_words
 from storage import stores
 from storage.confirmations import NoReason
 from storage.ledger.ledger import UnknownDelivery
@@ -134,6 +135,8 @@ def _verdict(visit: Visit, delivery: str, *, problem: str | None = None, code: i
         contested={one.topic.rule for one in said if one.is_open and one.topic.rule},
         files=[ending for ending in ENDINGS if document["receipt"].get(ending)], history=history,
         confirmed={one["rule"]: one for one in document["confirmed"]},
+        again=delivery in visit.desk.ledger.owed_replays(), words=visit.may("word.map", slot.supplier)
+        and any(unknown_words(visit.desk, delivery, document["findings"])),
         may_confirm=document["state"] in SERVED and visit.may("warning.confirm", slot.supplier),
     )  # fmt: skip
 

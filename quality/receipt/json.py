@@ -114,6 +114,7 @@ def _example(example: Example) -> dict[str, Any]:
         "value": example.value,
         "expected": dict(example.expected) or None,
         "suggestions": list(example.suggestions),
+        "field": example.field,
     }
 
 

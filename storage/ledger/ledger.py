@@ -556,6 +556,43 @@ class Ledger:
                 open_ones = t.outbox.c.id.in_(some) & t.outbox.c.reported_at.is_(None)
                 c.execute(sa.update(t.outbox).where(open_ones).values(reported_at=clock.now()))
 
+    # --- what is to be judged again ---
+
+    def owe_replays(self, delivery_ids: Iterable[str]) -> None:
+        """Have deliveries judged again that have their verdict; one that waits for it already waits once."""
+        wanted = sorted(set(delivery_ids))
+        if not wanted:
+            return
+        rows = [{"delivery_id": this, "begins": 0, "wanted_at": clock.now()} for this in wanted]
+        with self._write() as c:
+            dialect = postgresql if c.dialect.name == "postgresql" else sqlite
+            c.execute(dialect.insert(t.owed_replays).on_conflict_do_nothing(), rows)
+            _ring(c)
+
+    def owed_replays(self) -> list[str]:
+        """What is to be judged again, in the order in which it was wanted."""
+        r = t.owed_replays.c
+        with self._engine.connect() as c:
+            return list(c.execute(sa.select(r.delivery_id).order_by(r.wanted_at, r.delivery_id)).scalars())
+
+    def begin_replay(self, delivery_id: str) -> int:
+        """How often judging it again was begun, this time included; 0 where nobody wants it any more."""
+        own = t.owed_replays.c.delivery_id == delivery_id
+        more = sa.update(t.owed_replays).where(own).values(begins=t.owed_replays.c.begins + 1)
+        with self._write() as c:
+            return c.execute(more.returning(t.owed_replays.c.begins)).scalar_one_or_none() or 0
+
+    def defer_replay(self, delivery_id: str) -> None:
+        """Try it later because the platform, not the file, failed; this begin does not count."""
+        own = t.owed_replays.c.delivery_id == delivery_id
+        with self._write() as c:
+            c.execute(sa.update(t.owed_replays).where(own).values(begins=t.owed_replays.c.begins - 1))
+
+    def end_replay(self, delivery_id: str) -> None:
+        """It was judged again, or will not be."""
+        with self._write() as c:
+            c.execute(sa.delete(t.owed_replays).where(t.owed_replays.c.delivery_id == delivery_id))
+
     # --- sources that are pulled ---
 
     def source_state(self, source_id: str) -> SourceState | None:
@@ -781,8 +818,13 @@ def _enqueue(c: sa.Connection, deliveries: Iterable[Delivery], begins: Mapping[s
         for d in deliveries
     ]
     _insert(c, t.queue, rows)
-    if rows and c.dialect.name == "postgresql":
-        # heard by the judges once this transaction is committed
+    if rows:
+        _ring(c)
+
+
+def _ring(c: sa.Connection) -> None:
+    """Wake the judges of a server once this transaction is committed."""
+    if c.dialect.name == "postgresql":
         c.execute(sa.select(sa.func.pg_notify(QUEUE_BELL, "")))
 
 
