@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from quality.announcing import announce
 from quality.desk import Desk
 from storage import clock, locks
+from storage.crash import reached
 from storage.mailing import NotAtAll, NotNow, ServerAway, Transport, way_out
 from storage.mails import Mail, Mails
 from storage.people import People, Person
@@ -116,6 +117,7 @@ def _send(
                 mails.put_off(message_id, now + _pause(told[0].tries), str(error))
                 put_off += 1
         else:
+            reached("mailer.sent")
             mails.sent(message_id, now)
             sent += 1
     return sent, put_off, given_up

@@ -138,10 +138,16 @@ def _extension(
 
 
 def _extensions(visit: Visit, *, problem: str | None = None, code: int = 200) -> Response:
-    pack, asked = visit.desk.pack.shared, visit.desk.ledger.extensions
+    desk, now = visit.desk, datetime.now(UTC)
+    pack, asked = desk.pack.shared, desk.ledger.extensions
+    states = desk.standing(desk.owed(now.date()), now)
+    undecided = [
+        (one, desk.due_on(one.slot), states[one.slot].state if one.slot in states else "missing")
+        for one in _known(pack, asked.undecided())
+    ]
     return visit.page(
-        "duties/extensions.html", code=code, undecided=_known(pack, asked.undecided()),
-        decided=_known(pack, asked.decided()), pack=pack, problem=problem,
+        "duties/extensions.html", code=code, undecided=undecided, decided=_known(pack, asked.decided()), pack=pack,
+        problem=problem,
     )  # fmt: skip
 
 

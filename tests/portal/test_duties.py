@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from orchestration.defs.deliveries.calendar import overdue_slots
 from quality.calendar import due_at
 from quality.judging import work_queue
+from quality.supply import publish_supply
 from storage.paths import Slot
 from tests.portal.conftest import Stage
 from tests.support.bench import THIRD, WORKS
@@ -51,6 +54,7 @@ def test_a_deadline_is_asked_for_by_the_supplier_and_moves_when_the_coordinator_
     slot, today = Slot(WORKS, "waste_balance", "2024"), datetime.now(UTC).date()
     clerk, coordinator = stage.signed_in("clerk"), stage.signed_in("coordinator")
     assert states_of(stage, slot) == "overdue"
+    assert slot in {late for late, _ in overdue_slots(stage.desk, datetime.now(UTC))}
     until = today + timedelta(days=30)
     told = {"form": clerk.form, "dataset": slot.dataset, "period": slot.period, "until": str(until)}
     assert clerk.client.post(f"/frist-verlaengern/{WORKS}", data={**told, "reason": " "}).status_code == 422
@@ -67,6 +71,11 @@ def test_a_deadline_is_asked_for_by_the_supplier_and_moves_when_the_coordinator_
     assert coordinator.client.post(f"/fristen/{asked.id}", data=decision).status_code == 409
     assert states_of(stage, slot) == "missing"
     assert stage.desk.due_on(slot) == until
+    # releases, and with them the scorecards, are made of this
+    publish_supply(stage.desk)
+    slots = "select due_on, state from accepted.supply_slots where supplier_id = ? and dataset = ? and period = ?"
+    assert stage.desk.bench.connection.execute(slots, [*astuple(slot)]).fetchall() == [(until, "missing")]
+    assert slot not in {late for late, _ in overdue_slots(stage.desk, datetime.now(UTC))}
     assert "verlängert" in clerk.client.get(f"/pflichten/{WORKS}").text
 
 

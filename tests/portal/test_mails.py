@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import email
 import io
+import json
+import os
 import re
 import socket
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +26,7 @@ from portal.letters import letter
 from quality import announcing, mailer
 from quality.desk import Desk
 from quality.judging import work_queue
+from storage import locks
 from storage.mails import Mails
 from storage.paths import Slot
 from storage.people import People
@@ -141,6 +146,28 @@ def test_a_mail_server_that_is_away_for_an_hour_loses_nothing_and_doubles_nothin
     mails = Mails(desk.settings.ledger_url)
     assert not mails.troubled()
     mails.close()
+
+
+def test_a_mailer_that_dies_right_after_the_servers_yes_repeats_that_one_message_under_its_id(
+    desk: Desk, server: tuple[Controller, Mailbox]
+) -> None:
+    controller, box = server
+    controller.start()
+    deliver(desk)
+    command = [sys.executable, "-m", "verbund.cli", "mail", "--json"]
+    told = {**os.environ, **desk.settings.environment()}
+    killed = subprocess.run(command, env={**told, "VERBUND_CRASH_AT": "mailer.sent:2"}, check=False)
+    assert killed.returncode == -9
+    assert len(box.messages) == 2
+    said = subprocess.run(command, env=told, check=True, capture_output=True, text=True)
+    assert json.loads(said.stdout)["sent"] == len(box.messages) - 2
+    ids = Counter(str(message["Message-ID"]) for message in box.messages)
+    assert sorted(ids.values()) == [1] * (len(ids) - 1) + [2]
+
+
+def test_two_mailers_never_send_at_once(desk: Desk) -> None:
+    with locks.holding(desk.settings, "mailer", timeout=1), pytest.raises(locks.Busy):
+        mailer.once(desk, letter)
 
 
 def test_no_mail_says_a_figure(desk: Desk, server: tuple[Controller, Mailbox]) -> None:
