@@ -25,6 +25,8 @@ log = logging.getLogger("verbund.checking")
 
 #: A file that takes longer keeps others waiting; it may be handed in, where each has its turn.
 CHECK_SECONDS = 60.0
+#: What it may take to import what judging needs, on a machine that has much else to do.
+START_SECONDS = 300.0
 #: So many bytes take some ten seconds to judge.
 LARGEST_CHECK = 100_000_000
 
@@ -84,23 +86,13 @@ class Checks:
             connection.close()
 
     def _ask(self, asked: tuple[object, ...]) -> dict[str, Any]:
-        if self._worker is None:
-            spawn = multiprocessing.get_context("spawn")
-            ours, theirs = spawn.Pipe()
-            begun = spawn.Process(target=_serve, args=(theirs, self._settings), name="check", daemon=True)
-            begun.start()
-            theirs.close()
-            self._worker = begun, ours
-        process, connection = self._worker
+        process, connection = self._worker or self._begin()
         try:
             connection.send(asked)
-            # who is there for the first time has everything to import yet
             if not connection.poll(self._seconds):
+                self.close()
                 raise CannotCheck(f"no end after {self._seconds:g} s")
             kind, told = connection.recv()
-        except CannotCheck:
-            self.close()
-            raise
         except (EOFError, OSError) as error:
             process.join(1.0)
             ended = process.exitcode
@@ -108,6 +100,22 @@ class Checks:
             log.warning("a file that was checked ended its reader (exit code %s)", ended)
             raise CannotCheck(f"its reader ended with {ended}") from error
         return _ANSWERS[kind](told)
+
+    def _begin(self) -> tuple[BaseProcess, Connection]:
+        spawn = multiprocessing.get_context("spawn")
+        ours, theirs = spawn.Pipe()
+        process = spawn.Process(target=_serve, args=(theirs, self._settings), name="check", daemon=True)
+        process.start()
+        theirs.close()
+        self._worker = process, ours
+        try:
+            if not ours.poll(START_SECONDS):
+                raise EOFError
+            ours.recv()
+        except (EOFError, OSError):
+            self.close()
+            raise PlatformTrouble("no file can be checked", cause="the process that checks did not begin") from None
+        return process, ours
 
 
 def _told(document: dict[str, Any]) -> dict[str, Any]:
@@ -130,6 +138,8 @@ def _serve(connection: Connection, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_DATA, (4 * GIB, 4 * GIB))
     desk = Desk(settings, who="check")
+    desk.warm_up()
+    connection.send("ready")
     while True:
         try:
             source, supplier, dataset, period, file_name = connection.recv()

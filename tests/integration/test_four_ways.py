@@ -1,0 +1,150 @@
+"""The same bytes by page, by program, by command and by inbox: the same verdict, the same accepted rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from portal.app import make_app
+from portal.rights import OF_PROGRAMS
+from portal.visit import COOKIE
+from quality.desk import Desk
+from quality.judging import work_queue
+from storage.people import People
+from storage.settings import Settings
+from storage.tokens import Tokens
+from tests.support.bench import GOOD, PLAIN, WORKS, written
+from tests.support.profiles import drop, settings_for
+from verbund.cli import app
+
+DATASET, ROW = "waste_balance", GOOD["waste_balance"][1]
+CODES = ("200301", "200108", "200201", "150101", "200102")
+pytestmark = pytest.mark.slow
+
+
+def balance(year: str, *changed: dict[str, str]) -> str:
+    """A year's rows, each with a code of its own, the last ones as they are changed."""
+    rows = [ROW | {"year": year, "waste_code": code} for code in CODES]
+    return written([*rows, *(ROW | {"year": year, "collection_code": "bring"} | change for change in changed)])
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file, what it is delivered as, and the state it must come to."""
+
+    name: str
+    period: str
+    content: bytes
+    state: str
+
+
+FILES = {
+    "good": Sent("balance.csv", "2024", balance("2024").encode(), "accepted"),
+    "one row held back": Sent(
+        "balance.csv", "2023", balance("2023", {"waste_code": "999999"}).encode(), "partly_accepted"
+    ),
+    "rejected": Sent("balance.csv", "2022", balance("2022", *[{"quantity_t": "viel"}] * 9).encode(), "rejected"),
+    "of another year, in cp1252": Sent("März.csv", "2021", balance("2020", {"waste_code": "Müll"}).encode("cp1252"), "rejected"),
+    "no table": Sent("bild.csv", "2019", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "rejected"),
+    "empty": Sent("leer.csv", "2018", b"", "rejected"),
+}  # fmt: skip
+
+
+@dataclass
+class Home:
+    """An installation of its own for each way, so that every one meets the bytes for the first time."""
+
+    settings: Settings
+    desk: Desk
+
+
+def by_page(home: Home, sent: Sent, folder: Path) -> None:
+    with TestClient(make_app(home.settings), base_url="http://portal.test", follow_redirects=False) as browser:
+        people = People(home.settings.ledger_url)
+        person = people.accept(people.invite("a@example.org", "A", "clerk", WORKS, by="test"), "ein langer satz")
+        cookie, session = people.begin(person)
+        people.close()
+        browser.cookies.set(COOKIE, cookie)
+        told = {"form": session.form, "dataset": DATASET, "period": sent.period}
+        answer = browser.post(f"/abgeben/{WORKS}", data=told, files={"file": (sent.name, sent.content, "text/plain")})
+        assert answer.status_code == 303, answer.text
+    work_queue(home.desk)
+
+
+def by_program(home: Home, sent: Sent, folder: Path) -> None:
+    tokens = Tokens(home.settings.ledger_url)
+    token, _ = tokens.make(WORKS, "Rechner", OF_PROGRAMS, 1, by="test")
+    tokens.close()
+    with TestClient(make_app(home.settings)) as program:
+        answer = program.post(
+            f"/api/v1/suppliers/{WORKS}/deliveries",
+            params={"dataset": DATASET, "period": sent.period, "file_name": sent.name},
+            content=sent.content,
+            headers={"authorization": f"Bearer {token}", "content-type": "application/octet-stream"},
+        )
+        assert answer.status_code == 202, answer.text
+    work_queue(home.desk)
+
+
+def by_command(home: Home, sent: Sent, folder: Path) -> None:
+    file = folder / sent.name
+    file.write_bytes(sent.content)
+    slot = ["--supplier", WORKS, "--dataset", DATASET, "--period", sent.period]
+    said = CliRunner().invoke(app, ["deliver", str(file), *slot, "--json"], env=home.settings.environment())
+    assert json.loads(said.stdout)["delivery"], said.output
+
+
+def by_inbox(home: Home, sent: Sent, folder: Path) -> None:
+    drop(home.settings, f"{WORKS}/{DATASET}/{sent.period}/{sent.name}", sent.content)
+    assert home.desk.sweep_inboxes() == 1
+    work_queue(home.desk)
+
+
+WAYS: dict[str, Callable[[Home, Sent, Path], None]] = {
+    "page": by_page, "program": by_program, "command": by_command, "inbox": by_inbox,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]:
+    folder = tmp_path_factory.mktemp("ways")
+    made = {way: settings_for(folder / way, PLAIN) for way in WAYS}
+    homes = {way: Home(settings, Desk(settings)) for way, settings in made.items()}
+    yield homes
+    for home in homes.values():
+        home.desk.close()
+
+
+def left_by(home: Home, sent: Sent) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+    """Verdict and accepted rows, without what differs between any two: times."""
+    [view] = home.desk.ledger.deliveries(WORKS, DATASET, sent.period)
+    verdict = dict(home.desk.ledger.verdict(view.delivery_id) or {})
+    for time in ("judged_at", "received_at"):
+        del verdict[time]
+    home.desk.ensure_tables(home.desk.pack)
+    rows = home.desk.bench.connection.execute(
+        f"select * from accepted.{DATASET} where period = ? order by delivered_line", [sent.period]
+    ).fetchall()
+    return verdict, rows
+
+
+@pytest.mark.parametrize("sent", FILES.values(), ids=[name.replace(" ", "_") for name in FILES])
+def test_the_same_bytes_get_the_same_verdict_and_rows_on_every_way(
+    homes: dict[str, Home], tmp_path: Path, sent: Sent
+) -> None:
+    left = {}
+    for way, deliver in WAYS.items():
+        deliver(homes[way], sent, tmp_path)
+        left[way] = left_by(homes[way], sent)
+    verdict, rows = left["inbox"]
+    assert verdict["state"] == sent.state, verdict
+    assert bool(rows) == (sent.state != "rejected")
+    for way, found in left.items():
+        assert found == (verdict, rows), way
