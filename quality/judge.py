@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import uuid
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -97,6 +98,8 @@ class Bench:
         self.connection, self.pack, self.work = connection, pack, work
         self.expectations = Expectations(connection)
         self._numbers = itertools.count(1)
+        # other processes work in the same folder
+        self.name = uuid.uuid4().hex
         work.mkdir(parents=True, exist_ok=True)
         self.adopt(pack)
 
@@ -317,7 +320,7 @@ class _Judging:
         if self._one("select count(ignored) from text_rows") == 0:
             same["ignored"] = "cast(null as varchar)"
         promised = ", ".join(f"cast({f.name} as {f.physical}) as {f.name}" for f in self.contract.fields)
-        file = self.bench.work / f"typed_{self.number}.parquet"
+        file = self.bench.work / f"typed_{self.bench.name}_{self.number}.parquet"
         # a column that says the same in every row costs 0.04 µs a row all the same
         left_out = f"exclude ({', '.join(same)})" if same else ""
         warnings = "cast(null as varchar) as row_warnings"

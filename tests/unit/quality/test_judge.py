@@ -377,6 +377,24 @@ def test_a_large_delivery_of_which_much_is_held_back_is_written_anew(
         made.close()
 
 
+def test_who_judges_beside_another_one_leaves_its_rows_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two judges of one machine, or a judge and a check, share the folder they work in."""
+    monkeypatch.setattr("quality.judge.LARGE", 1)
+    mine, other = TestBench(tmp_path), TestBench(tmp_path)
+    theirs = mine.file(written([WASTE | {"waste_code": code, "quantity_t": "9"} for code in ("200201", "200202")]))
+    try:
+        sent = mine.file(written([WASTE, WASTE | {"waste_code": "200108"}]))
+        delivery = mine.desk.receive(sent, WORKS, "waste_balance", "2024", file_name="file.csv", who="test")
+        judged = mine.desk.judge(delivery)
+        other.desk.check(theirs, WORKS, "waste_balance", "2024")
+        mine.desk.answer([judged])
+        assert judged.file is not None
+        assert {code for (code,) in mine.accepted("waste_balance", "waste_code")} == {"200301", "200108"}
+    finally:
+        mine.close()
+        other.close()
+
+
 @pytest.mark.parametrize("now", [written([WASTE | {"quantity_t": "9"}]).encode(), b""], ids=["other", "nothing"])
 def test_no_verdict_is_built_on_bytes_that_are_not_those_that_were_sent(tmp_path: Path, now: bytes) -> None:
     made = TestBench(tmp_path)
