@@ -167,6 +167,7 @@ class Desk:
 
     def warm_up(self) -> None:
         """Open and import everything now, so that the first delivery waits for nothing."""
+        self.home.forget_leftovers()
         self.bench.expectations.validate  # noqa: B018  # the door is built
         self.ensure_tables(self.pack)
         self.bench.connection.execute("create or replace temp table warm as select 1 as one")

@@ -5,8 +5,12 @@ Whatever is written or read under `VERBUND_HOME` gets its path here. What lies i
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shutil
+import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -269,6 +273,17 @@ class Home:
     def work(self) -> Path:
         """Temporary files; may be emptied whenever nothing runs. On the same file system as the rest."""
         return self.root / "work"
+
+    def forget_leftovers(self, older_than: timedelta = timedelta(days=1)) -> int:
+        """Remove what processes that were killed left in `work`: rows, uploads, checks. Returns how many there were."""
+        limit, removed = time.time() - older_than.total_seconds(), 0
+        for pattern in ("typed_*.parquet", "upload-*", "check-*"):
+            for path in self.work.glob(pattern):
+                with contextlib.suppress(FileNotFoundError):
+                    if path.stat().st_mtime < limit:
+                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                        removed += 1
+        return removed
 
 
 def _checked(text: str, shape: re.Pattern[str], kind: str, rule: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,17 @@ def test_a_region_is_a_folder_or_the_name_of_a_pack(tmp_path: Path) -> None:
     packs = sorted(path.name for path in (project_root() / "regions").iterdir() if path.is_dir())
     assert Settings(region=packs[0]).region_dir == project_root() / "regions" / packs[0]
     assert Settings(region=str(tmp_path)).region_dir == tmp_path
+
+
+def test_what_killed_processes_left_is_removed_and_what_is_worked_on_is_not(tmp_path: Path) -> None:
+    home = Home(tmp_path).create()
+    for name in ("typed_a_1.parquet", "typed_b_1.parquet", "upload-a", "upload-b", "code_words-a.parquet"):
+        (home.work / name).touch()
+    for name in ("check-a", "check-b"):
+        (home.work / name).mkdir()
+        (home.work / name / "sent").touch()
+    for old in ("typed_a_1.parquet", "upload-a", "check-a", "code_words-a.parquet"):
+        os.utime(home.work / old, (0, 0))
+    assert home.forget_leftovers() == 3
+    left = {"typed_b_1.parquet", "upload-b", "check-b", "code_words-a.parquet"}
+    assert {path.name for path in home.work.iterdir()} == left
