@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
 from portal import plots
+from portal.pages.threads import said_of
 from portal.visit import AVisit, Visit, door
 from quality.lineage import MOST_ROWS, Figure, Figures, NoSuchFigure, as_sent
 from quality.release_reading import NoRelease
@@ -73,7 +74,7 @@ def one(visit: AVisit, indicator: str, area: str, period: str) -> Response:
     return visit.page(
         "figures/one.html", figure=figure, release=figures.release, uses=uses, names=names(visit, figures),
         suppliers=pack.suppliers, contracts=pack.contracts, over_time=over_time(visit, figures, figure),
-        others=others(visit, figures, figure), plots="/bild",
+        others=others(visit, figures, figure), plots="/bild", **said_of(visit, figure, [use for use, _ in uses]),
     )  # fmt: skip
 
 
