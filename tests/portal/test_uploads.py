@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -21,9 +17,9 @@ from portal.visit import COOKIE
 from quality.desk import Desk
 from quality.judging import work_queue
 from storage.people import People
-from storage.settings import Settings, project_root
 from tests.portal.conftest import Somebody, Stage
 from tests.support.bench import GOOD, PLAIN, WORKS, written
+from tests.support.portals import portal_process, resident
 from tests.support.profiles import settings_for
 
 PERIOD, ROW = GOOD["waste_balance"]
@@ -121,32 +117,6 @@ def test_who_begins_without_end_is_stopped(stage: Stage) -> None:
     begun[0] = begin(lead, 5)
     for path in begun:
         lead.client.delete(path, headers={"X-Form": lead.form})
-
-
-@contextmanager
-def portal_process(settings: Settings, port: int) -> Iterator[int]:
-    """The portal as `verbund up` starts it."""
-    environment = {**os.environ, **settings.environment(), "VERBUND_PORTAL_PORT": str(port)}
-    command = [sys.executable, "-m", "verbund.cli", "portal"]
-    running = subprocess.Popen(command, env=environment, cwd=project_root())
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/anmelden")
-                break
-            except httpx.TransportError:
-                assert running.poll() is None and time.monotonic() < until
-                time.sleep(0.2)
-        yield running.pid
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-
-
-def resident(pid: int) -> int:
-    """Memory of a process in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_gibibyte_broken_at_half_by_a_killed_portal_goes_on_and_costs_no_memory(tmp_path: Path) -> None:
