@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException as PlainHTTPException
+from starlette.middleware.sessions import SessionMiddleware
 
 from portal.api import routes as api
 from portal.api.door import BASE, Problem
@@ -33,6 +35,7 @@ from portal.pages import (
     words,
 )
 from portal.pages import settings as own_settings
+from portal.provider import Provider
 from portal.uploads import Uploads
 from portal.visit import visit_of
 from quality.checking import Checks
@@ -97,6 +100,13 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.desk.close()
 
     app = FastAPI(title="Verbund", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.provider = Provider(settings) if settings.oidc_issuer else None
+    if app.state.provider:
+        # what a sign-in under way must find again; whoever signs in while the portal is started anew begins once more
+        app.add_middleware(
+            SessionMiddleware, secret_key=secrets.token_hex(32), session_cookie="verbund_sign_in", path="/anmelden",
+            max_age=600, https_only=settings.portal_address.startswith("https:"),
+        )  # fmt: skip
     for page in (
         session,
         duties,

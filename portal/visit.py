@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Form, Header, HTTPException, Request, status
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from portal.provider import Provider
 from portal.rights import Act, may
 from portal.texts import LANGUAGES, Language
 from portal.uploads import Uploads
@@ -69,6 +70,11 @@ class Visit:
     def mails(self) -> Mails:
         """What is told by mail."""
         return cast(Mails, self.request.app.state.mails)
+
+    @property
+    def provider(self) -> Provider | None:
+        """Who says who people are; None where they have passwords here."""
+        return cast("Provider | None", self.request.app.state.provider)
 
     @property
     def uploads(self) -> Uploads:

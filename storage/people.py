@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -198,6 +198,45 @@ class People:
         """A session for somebody whose identity was proved elsewhere, and its cookie."""
         with self._write() as c:
             return self._begin(c, person.person_id, clock.now())
+
+    def sign_in_by_provider(
+        self, email: str, name: str, roles: Collection[tuple[Role, str]], provider: str
+    ) -> tuple[str, Session] | None:
+        """A new session for somebody the region's provider of identities vouches for; None where they were let in no more.
+
+        Args:
+            email: Their address, verified by the provider.
+            name: As they are called there.
+            roles: All they have from now on, for sessions that go on elsewhere too.
+            provider: Who vouches, for the record.
+
+        Raises:
+            ValueError: The address is none.
+        """
+        email, now = _address(email), clock.now()
+        with self._write() as c:
+            row = c.execute(sa.select(t.people).where(t.people.c.email == email)).one_or_none()
+            if row is not None and row.disabled_at is not None:
+                return None
+            person_id = row.person_id if row else uuid.uuid4().hex
+            if row is None:
+                c.execute(
+                    sa.insert(t.people),
+                    {"person_id": person_id, "email": email, "name": name, "language": "de", "password": None,
+                     "created_at": now, "disabled_at": None},
+                )  # fmt: skip
+            else:
+                c.execute(sa.update(t.people).where(t.people.c.person_id == person_id).values(name=name))
+            had = t.roles.c.person_id == person_id
+            known = {(r.role, r.supplier): r for r in c.execute(sa.select(t.roles).where(had))}
+            for role, supplier in known.keys() - set(roles):
+                c.execute(sa.delete(t.roles).where(had & (t.roles.c.role == role) & (t.roles.c.supplier == supplier)))
+            for role, supplier in set(roles) - known.keys():
+                c.execute(
+                    sa.insert(t.roles),
+                    {"person_id": person_id, "role": role, "supplier": supplier, "given_at": now, "given_by": provider},
+                )  # fmt: skip
+            return self._begin(c, person_id, now)
 
     def session(self, cookie: str) -> Session | None:
         """Who is signed in with this cookie, None where nobody is any more."""

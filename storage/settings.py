@@ -88,6 +88,16 @@ class Settings(BaseSettings):
     """Where the portal's pages are; a front with TLS stands before it wherever others than this machine may come."""
     portal_url: str | None = Field(default=None, pattern=r"^https?://[^/@\s]+/?$")
     """Address people know the portal by, for links in mails and calendars. Default: `portal_host` and `portal_port`."""
+    oidc_issuer: str | None = Field(default=None, pattern=r"^https?://[^@\s]+$")
+    """Where people sign in by OpenID Connect (for Keycloak `https://host/realms/name`). With it nobody signs in by password, and
+    the groups named there give the roles."""
+    oidc_client_id: str = "verbund-portal"
+    oidc_client_secret: SecretStr | None = None
+    oidc_groups_claim: str = "groups"
+    """Claim of the ID token that lists somebody's groups."""
+    oidc_group_prefix: str = "verbund"
+    """Groups below it count: `verbund/coordinator`, `verbund/engineer`, `verbund/observer`, `verbund/lead/SUPPLIER`,
+    `verbund/clerk/SUPPLIER`."""
     smtp_host: str | None = None
     """Mail server that messages go out by; without one they are laid into the folder `outbox` of the home."""
     smtp_port: int = Field(default=587, gt=0, lt=65536)
@@ -140,6 +150,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 "VERBUND_SMTP_PASSWORD is sent over TLS only: VERBUND_SMTP_SECURITY must be starttls or tls"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _signs_in_with_a_secret(self) -> Settings:
+        if self.oidc_issuer and self.oidc_client_secret is None:
+            raise ValueError("sign-in by VERBUND_OIDC_ISSUER needs VERBUND_OIDC_CLIENT_SECRET")
         return self
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, cast
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, HTTPException
 from fastapi.responses import Response
 
 from portal.visit import AVisit, Visit, door
@@ -25,6 +25,8 @@ def invite(
     role: Annotated[str, Form()] = "", supplier: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
     """A link for somebody, shown once."""
+    if visit.provider:
+        raise HTTPException(404)
     if role not in ROLES or (supplier and supplier not in visit.desk.pack.suppliers):
         return _page(visit, problem="people.wrong", code=422)
     try:
