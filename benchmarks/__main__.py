@@ -26,6 +26,7 @@ ROWS = (
     "server_deliveries",
     "bi_readers",
     "neighbours",
+    "portal_pages",
 )  # fmt: skip
 
 

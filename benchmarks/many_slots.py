@@ -75,15 +75,15 @@ def told(spent: tuple[Spread, Spread]) -> str:
     return f"{wall.told('ms', 0)}, processor {processor.told('ms', 0)}"
 
 
-def fill(desk: Desk, begin: int, end: int) -> None:
-    """Accept made-up rows for the slots numbered from `begin` to `end`."""
+def fill(desk: Desk, begin: int, end: int, *, year: int = FIRST_YEAR) -> None:
+    """Accept made-up rows for the slots numbered from `begin` to `end`, the first of them in January of `year`."""
     con = desk.bench.connection
     contract = desk.pack.contracts[SMALL]
     for start in range(begin, end, BATCH):
         rows, records = [], []
         for nth in range(start, min(start + BATCH, end)):
             supplier, month = nth % DEPOTS + 1, nth // DEPOTS
-            slot = Slot(depot(supplier), SMALL, f"{FIRST_YEAR + month // 12}-{month % 12 + 1:02d}")
+            slot = Slot(depot(supplier), SMALL, f"{year + month // 12}-{month % 12 + 1:02d}")
             delivery = desk.ledger.receive(
                 slot.supplier,
                 SMALL,

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import holidays
 
-from quality.contract import Contract
+from quality.contract import Contract, Due
 from quality.region import Mandate, RegionPack
 from storage.paths import Slot
 from storage.periods import Period, periods_between
@@ -40,13 +40,19 @@ def is_working_day(day: date, land: str) -> bool:
 
 def due_on(contract: Contract, period: Period, land: str) -> date:
     """Last day on which a period's delivery is on time; a fixed day that is no working day moves to the next one."""
-    if contract.due.working_days is not None:
-        day, left = period.end - timedelta(days=1), contract.due.working_days
+    return _due_on(contract.due, period, land)
+
+
+# worked out once for a period and not for every supplier who owes it
+@lru_cache(maxsize=50_000)
+def _due_on(due: Due, period: Period, land: str) -> date:
+    if due.working_days is not None:
+        day, left = period.end - timedelta(days=1), due.working_days
         while left > 0:
             day += timedelta(days=1)
             left -= is_working_day(day, land)
         return day
-    month, fixed = contract.due.month or 1, contract.due.day or 1
+    month, fixed = due.month or 1, due.day or 1
     day = date(period.end.year, month, fixed)
     if day < period.end:
         day = date(period.end.year + 1, month, fixed)
@@ -55,6 +61,7 @@ def due_on(contract: Contract, period: Period, land: str) -> date:
     return day
 
 
+@lru_cache(maxsize=50_000)
 def due_at(day: date, zone: str) -> datetime:
     """The instant a deadline passes: the end of its day in the region's time."""
     return datetime.combine(day + timedelta(days=1), time(), ZoneInfo(zone)).astimezone(UTC)

@@ -119,6 +119,8 @@ class Desk:
         self._ours: set[tuple[str, str, str]] = set()
         self._pack: RegionPack | None = None
         self._pack_stamp: tuple[tuple[str, int], ...] = ()
+        # what is owed by a day, as long as neither pack nor extensions change
+        self._owed: dict[date, tuple[RegionPack, Mapping[Slot, date], list[OwedSlot]]] = {}
         self._words_version, self._words_looked = 0, -math.inf
 
     # --- what the desk works with ---
@@ -731,8 +733,14 @@ class Desk:
 
     def owed(self, by: date, *, supplier: str | None = None) -> list[OwedSlot]:
         """Every slot of the region whose period has ended by a day, with deadlines as they were extended, oldest first."""
-        owed = calendar.owed_slots(self.pack.shared, by, self.ledger.extensions.granted())
-        return [o for o in owed if supplier in (None, o.slot.supplier)]
+        pack, extended = self.pack.shared, self.ledger.extensions.granted()
+        kept = self._owed.get(by)
+        if kept is None or kept[0] is not pack or kept[1] != extended:
+            # today and a year ahead is what is looked at all day
+            if len(self._owed) > 4:
+                self._owed.clear()
+            kept = self._owed[by] = (pack, extended, calendar.owed_slots(pack, by, extended))
+        return [o for o in kept[2] if supplier in (None, o.slot.supplier)]
 
     def due_on(self, slot: Slot) -> date | None:
         """Last day of a slot's deadline, as it was extended; None where there is no such contract (any more)."""
@@ -800,20 +808,6 @@ class Desk:
             # it is in the ledger and on the page; the receipt's files tell it when they are written next
             log.exception("the receipt of %s does not tell yet what was confirmed", delivery_id)
         return made
-
-    def confirmed(self, delivery_ids: Iterable[str]) -> dict[str, list[Confirmation]]:
-        """What was confirmed of deliveries and still holds for their verdicts, by delivery."""
-        known = self.confirmations.of_many(delivery_ids)
-        rows = {
-            (delivery, finding["rule"]): finding["rows"]
-            for delivery, body in self.ledger.verdicts(list(known)).items()
-            for finding in body.get("findings", ())
-        }
-        holding = {
-            delivery: [one for one in told if rows.get((delivery, one.rule)) == one.rows]
-            for delivery, told in known.items()
-        }
-        return {delivery: told for delivery, told in holding.items() if told}
 
     def _tell_confirmed(self, delivery_id: str) -> None:
         """Write page and data of a receipt again with what was confirmed since; its workbook stays."""

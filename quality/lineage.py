@@ -122,7 +122,7 @@ class Figures:
 
     def look_through(self) -> None:
         """Find out now what uses what, so that nobody waits for it later."""
-        self._used_by  # noqa: B018  # counted when asked
+        _ = self._used_by, self._chosen, self.invented, self.areas
 
     @cached_property
     def indicators(self) -> dict[str, Indicator]:
@@ -178,6 +178,22 @@ class Figures:
         }
 
     @cached_property
+    def _chosen(self) -> dict[tuple[str | None, str | None, str | None], list[Figure]]:
+        """Figures by whatever may be asked for."""
+        found: dict[tuple[str | None, str | None, str | None], list[Figure]] = {}
+        for (indicator, area, period), figure in self._figures.items():
+            for i in (indicator, None):
+                for a in (area, None):
+                    for p in (period, None):
+                        found.setdefault((i, a, p), []).append(figure)
+        return found
+
+    @cached_property
+    def invented(self) -> frozenset[str]:
+        """Indicators that have figures which were invented for demonstration."""
+        return frozenset(figure.indicator.id for figure in self._figures.values() if figure.is_synthetic)
+
+    @cached_property
     def _uses(self) -> dict[tuple[str, str, str], list[Use]]:
         """The deliveries of every figure. Each table of rows is looked through once, whatever is made of it."""
         alike: dict[tuple[str, str], list[str]] = {}
@@ -230,12 +246,7 @@ class Figures:
         self, *, indicator: str | None = None, area: str | None = None, period: str | None = None
     ) -> list[Figure]:
         """Figures of an indicator, an area, a period; by indicator, area and period."""
-        wanted = (indicator, area, period)
-        return [
-            figure
-            for key, figure in self._figures.items()
-            if all(want is None or want == has for want, has in zip(wanted, key, strict=True))
-        ]
+        return self._chosen.get((indicator, area, period), [])
 
     def uses(self, figure: Figure) -> list[Use]:
         """The deliveries a figure uses rows of."""
@@ -275,6 +286,20 @@ class Figures:
             f"order by delivered_sheet, delivered_line limit {int(most)} offset {max(0, int(after))}"
         )
         return Rows(found.columns, found.rows(), use.rows)
+
+    def confirmed(self, delivery: str) -> list[tuple[str, str]]:
+        """Rules that warned of a delivery, each with the reason why its figures are right all the same."""
+        return self._confirmed.get(delivery, [])
+
+    @cached_property
+    def _confirmed(self) -> dict[str, list[tuple[str, str]]]:
+        found: dict[str, list[tuple[str, str]]] = {}
+        if "confirmed_warnings" in self.release.tables:
+            for delivery, rule, reason in self._table(
+                "select delivery_id, rule_id, reason from confirmed_warnings order by all"
+            ).iter_rows():
+                found.setdefault(delivery, []).append((rule, reason))
+        return found
 
     @property
     def open_tables(self) -> list[str]:

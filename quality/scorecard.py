@@ -10,11 +10,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
-from quality.release_reading import query
+from quality.release_reading import current_number, query
 from storage.ledger.ledger import Ledger
 from storage.paths import parse_delivery_id
 from storage.settings import Settings
@@ -60,16 +61,27 @@ class Scorecards:
     scores: Mapping[str, Mapping[Topic, Score]]
 
 
+#: A release never changes, and neither do its scores.
+_KEPT: dict[tuple[Path, int], Scorecards] = {}
+
+
 def scorecards(settings: Settings, number: int | None = None) -> Scorecards:
     """The scores that a release comes to.
 
     Raises:
         quality.release_reading.NoRelease: There is none.
     """
-    answer = query(settings, _SUPPLY, number)
-    schema: dict[str, type[pl.DataType]] = {"supplier_id": pl.String, "due_on": pl.String}
-    schema |= dict.fromkeys(TOPICS, pl.Boolean)
-    return Scorecards(answer["release"], scored(pl.DataFrame(answer["rows"], schema=schema, orient="row")))
+    number = number or current_number(settings)
+    key = (settings.paths.releases, number or 0)
+    if key not in _KEPT:
+        answer = query(settings, _SUPPLY, number)
+        schema: dict[str, type[pl.DataType]] = {"supplier_id": pl.String, "due_on": pl.String}
+        schema |= dict.fromkeys(TOPICS, pl.Boolean)
+        found = Scorecards(answer["release"], scored(pl.DataFrame(answer["rows"], schema=schema, orient="row")))
+        if len(_KEPT) > 8:
+            _KEPT.clear()
+        _KEPT[key] = found
+    return _KEPT[key]
 
 
 def scored(slots: pl.DataFrame) -> dict[str, dict[Topic, Score]]:

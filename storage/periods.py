@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Literal
 
 Interval = Literal["yearly", "quarterly", "monthly", "daily"]
@@ -37,6 +38,8 @@ class Period:
         return self.text
 
 
+# read for every slot of a region each time somebody looks at all of them
+@lru_cache(maxsize=50_000)
 def period(text: str) -> Period:
     """Read a period from its text.
 

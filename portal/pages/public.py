@@ -125,7 +125,7 @@ def _open_ones(figures: Figures) -> list[Indicator]:
 
 
 def _is_synthetic(figures: Figures) -> bool:
-    return any(f.is_synthetic for known in _open_ones(figures) for f in figures.chosen(indicator=known.id))
+    return any(known.id in figures.invented for known in _open_ones(figures))
 
 
 def _tables(figures: Figures) -> list[dict[str, Any]]:

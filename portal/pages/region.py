@@ -21,6 +21,8 @@ WORST_FIRST = (
     "overdue", "rejected", "stale", "partly_accepted", "missing", "received", "judging", "accepted_with_warnings",
     "accepted", "nothing_to_report",
 )  # fmt: skip
+#: So many open ends are shown; who has more looks at the matrix.
+MOST_OPEN = 200
 ACT_ON = frozenset({"overdue", "rejected", "stale"})
 
 
@@ -52,6 +54,8 @@ def open_ends(visit: AVisit) -> Response:
     """What is overdue, what is stale, and which rules fail most and where."""
     owed, states = _standing(visit)
     pack = visit.desk.pack.shared
+    acted = [o for o in owed if states[o.slot].state in ACT_ON]
+    acted.sort(key=lambda o: (WORST_FIRST.index(states[o.slot].state), o.due_on))
     waiting = [
         {
             "supplier": pack.suppliers[o.slot.supplier],
@@ -62,14 +66,12 @@ def open_ends(visit: AVisit) -> Response:
             "state": states[o.slot].state,
             "newest": states[o.slot].newest,
         }
-        for o in owed
-        if states[o.slot].state in ACT_ON
+        for o in acted[:MOST_OPEN]
     ]
-    waiting.sort(key=lambda one: (WORST_FIRST.index(one["state"]), one["due_on"]))
     troubles = visit.troubles.most(
         50, lambda trouble: trouble.dataset in pack.contracts and trouble.supplier in pack.suppliers
     )
-    return visit.page("region/open.html", waiting=waiting, troubles=troubles, pack=pack)
+    return visit.page("region/open.html", waiting=waiting, more=len(acted) - len(waiting), troubles=troubles, pack=pack)
 
 
 @door(router, "GET", "/zeugnisse", "scores.see")

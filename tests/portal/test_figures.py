@@ -12,6 +12,7 @@ import pytest
 from portal import plots
 from portal.pages.figures import SVG_POLICY
 from quality.judging import work_queue
+from storage.threads import Speaker, Threads, Topic
 from tests.portal.conftest import Stage
 from tests.support.bench import GOOD, SOLINGEN, THIRD, WORKS, WUPPERTAL, written
 from tests.support.released import small_release
@@ -99,6 +100,20 @@ def test_rows_of_others_are_named_nowhere(stage: Stage) -> None:
     assert FOREIGN in seen["foreign lead"] and OWN not in seen["foreign lead"]
     assert OWN in seen["coordinator"] and FOREIGN in seen["coordinator"]
     assert get(stage, "foreign lead", f"/zahlen/{THIRD}")[1].count(f"/{WUPPERTAL}/") == 0
+
+
+def test_an_objection_marks_the_figure_while_it_is_open(stage: Stage) -> None:
+    """Everybody who sees the figure sees the mark; what was said, its own supplier and the coordination."""
+    threads, works = Threads(stage.desk.settings.ledger_url), Speaker("test", "Test", "supplier")
+    path = f"/zahl/{SHARED}"
+    assert f"/fragen/{WORKS}/neu?zahl={SHARED}" in get(stage, "clerk", path)[1]
+    thread = threads.open(Topic(WORKS, figure=SHARED), "contest", works, "Die Frist war eine andere.").thread_id
+    seen = {name: get(stage, name, path)[1] for name in ("clerk", "foreign clerk", "observer", "coordinator")}
+    assert all("strittig" in page for page in seen.values())
+    assert {name for name, page in seen.items() if f"/fragen/{WORKS}/{thread}" in page} == {"clerk", "coordinator"}
+    threads.say(thread, "decide", Speaker("other", "Other", "coordination"), "Sie war es.", decision="upheld")
+    threads.close()
+    assert "strittig" not in get(stage, "observer", path)[1]
 
 
 def test_a_picture_is_svg_with_a_table_behind_it(stage: Stage) -> None:
