@@ -23,6 +23,7 @@ from portal.pages import (
     duties,
     entering,
     figures,
+    grid,
     mails,
     months,
     people,
@@ -42,6 +43,7 @@ from quality.checking import Checks
 from quality.desk import Desk
 from quality.lineage import Lineage
 from quality.scorecard import Troubles
+from storage.drafts import Drafts
 from storage.mails import Mails
 from storage.people import People
 from storage.settings import Settings
@@ -91,8 +93,10 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.troubles = Troubles(app.state.desk.ledger)
         app.state.threads = Threads(settings.ledger_url)
         app.state.lineage = Lineage(settings)
+        app.state.drafts = Drafts(settings.ledger_url)
         yield
         app.state.threads.close()
+        app.state.drafts.close()
         app.state.checks.close()
         app.state.tokens.close()
         app.state.mails.close()
@@ -112,6 +116,7 @@ def make_app(settings: Settings) -> FastAPI:
         duties,
         months,
         deliveries,
+        grid,
         entering,
         uploads,
         region,

@@ -27,6 +27,7 @@ Act = Literal[
     "warning.confirm",
     "delivery.upload",
     "delivery.check",
+    "entry.write",
     "template.get",
     "delivery.declare_nothing",
     "extension.ask",
@@ -84,6 +85,7 @@ RIGHTS: Mapping[Act, Right] = {
     "duties.see": Right(own=_SUPPLIERS, region=_STEERING, programs=True),
     "delivery.hand_in": Right(own=_SUPPLIERS, programs=True),
     "delivery.check": Right(own=_SUPPLIERS, programs=True),
+    "entry.write": Right(own=_SUPPLIERS),
     "template.get": Right(own=_SUPPLIERS, region=_STEERING),
     # into a place of one's own, before it is said whose delivery it will be
     "delivery.upload": Right(own=_SUPPLIERS),
@@ -153,3 +155,6 @@ def may(person: Person | Token | None, act: Act, supplier: str | None = None) ->
         elif role in right.region:
             return True
     return False
+
+
+# fmt: skip

@@ -25,6 +25,7 @@ from quality.checking import Checks
 from quality.desk import Desk
 from quality.lineage import Lineage
 from quality.scorecard import Troubles
+from storage.drafts import Drafts
 from storage.mails import Mails
 from storage.paths import parse_delivery_id
 from storage.people import People, Person, Session
@@ -60,6 +61,11 @@ class Visit:
     def threads(self) -> Threads:
         """Questions and objections."""
         return cast(Threads, self.request.app.state.threads)
+
+    @property
+    def drafts(self) -> Drafts:
+        """Tables somebody began to enter."""
+        return cast(Drafts, self.request.app.state.drafts)
 
     @property
     def checks(self) -> Checks:

@@ -196,6 +196,14 @@ def _landed_example(file: Path, plan: _Plan) -> str:
     return example_sum(cells.row(0, named=True)) if len(cells) else ""
 
 
+def columns_to_fill_in(
+    pack: RegionPack, contract: Contract, dialect: Dialect, supplier: str, period: Period, today: date
+) -> tuple[TemplateColumn, ...]:
+    """Every column of a dialect with its help and its choices, for one supplier and period."""
+    mandate = pack.mandate(supplier, contract.dataset, period.start, period.end)
+    return tuple(_columns(pack, contract, dialect, mandate, supplier, period, today))
+
+
 # --- what the template says ---
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: Revision of the newest migration. Kept here, too, because importing Alembic to ask costs 0.2 s at every start.
-HEAD = "0006"
+HEAD = "0007"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -469,4 +469,17 @@ feeds = sa.Table(
     _name("token"),
     _time("made_at"),
     sa.UniqueConstraint("token"),
+)
+
+#: Tables that somebody began to enter by hand, until they are handed in or thrown away.
+drafts = sa.Table(
+    "drafts",
+    metadata,
+    _name("person_id", sa.ForeignKey("people.person_id"), primary_key=True),
+    _name("supplier", primary_key=True),
+    _name("dataset", primary_key=True),
+    _name("period", primary_key=True),
+    sa.Column("rows", sa.JSON(), nullable=False),
+    _time("saved_at"),
+    _delivery(nullable=True),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from html import unescape
 from typing import Any
 
@@ -76,3 +77,94 @@ def test_what_cannot_be_checked_is_said_with_what_to_do(stage: Stage) -> None:
     assert clerk.client.post(f"/pruefen/{WORKS}", data={"form": clerk.form}).status_code == 422
     wrong = check(clerk, b"%PDF-1.4 nothing", dataset="waste_balance", period="2013")
     assert wrong.status_code == 200 and "kern-alert--danger" in wrong.text
+
+
+GRID = f"/eingeben/{WORKS}/waste_balance"
+LINE = {**ROW, "year": "2015", "quantity_t": "12,5"}
+
+
+def cells(*rows: dict[str, str]) -> dict[str, str]:
+    return {f"r{place}.{name}": text for place, row in enumerate(rows) for name, text in row.items()}
+
+
+def test_a_table_is_entered_kept_looked_at_and_handed_in_like_any_file(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    assert clerk.client.get(f"{GRID}?period=2015").status_code == 200
+    wrong = {**LINE, "waste_code": "999999"}
+    told = {"period": "2015", "act": "save", **cells(LINE, wrong)}
+    shown = clerk.client.post(GRID, data={"form": clerk.form, **told})
+    assert shown.status_code == 200 and "Abgegeben ist noch nichts" in shown.text
+    [line] = re.findall(r'id="notes-1" aria-live="polite">(.*?)</td>', shown.text, re.DOTALL)
+    assert "999999" in line and 'value="999999"' in shown.text
+    [good] = re.findall(r'id="notes-0" aria-live="polite">(.*?)</td>', shown.text, re.DOTALL)
+    assert not good.strip()
+    assert not stage.desk.ledger.deliveries(WORKS, "waste_balance", "2015")
+    # another day: the draft is there, and nobody else's
+    assert 'value="999999"' in clerk.client.get(f"{GRID}?period=2015").text
+    assert "999999" not in stage.signed_in("lead").client.get(f"{GRID}?period=2015").text
+    assert "waste_balance?period=2015" in clerk.client.get(f"/eingeben/{WORKS}").text
+    told = {"period": "2015", "act": "hand_in", **cells(LINE, wrong), "r1.drop": "1"}
+    answer = clerk.client.post(GRID, data={"form": clerk.form, **told})
+    assert answer.status_code == 303
+    delivery = answer.headers["location"].rpartition("/")[2]
+    work_queue(stage.desk)
+    receipt = stage.desk.receipt(delivery)
+    assert (receipt["state"], receipt["rows"]["delivered"]) == ("accepted", 1), receipt["findings"]
+    view = stage.desk.ledger.delivery(delivery)
+    assert view.file_name.endswith("_2015.csv")
+    assert "ist abgegeben" in clerk.client.get(f"{GRID}?period=2015").text
+    assert f"{GRID}?period=2015" not in clerk.client.get(f"/eingeben/{WORKS}").text
+
+
+def test_a_line_is_looked_at_when_its_cell_is_left(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    sent = {"form": clerk.form, "period": "2016", "place": "7"}
+    bad = {f"r7.{name}": text for name, text in {**LINE, "year": "2016", "quantity_t": "viel"}.items()}
+    assert "viel" in clerk.client.post(f"{GRID}/zeile", data={**sent, **bad}).text
+    good = {**bad, "r7.quantity_t": "12,6"}
+    assert not clerk.client.post(f"{GRID}/zeile", data={**sent, **good}).text.strip()
+    assert not clerk.client.post(f"{GRID}/zeile", data=sent).text.strip(), "an empty line is no fault"
+
+
+def test_a_form_begins_with_the_lines_of_the_last_time_and_their_figures_beside(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    page = hand_in(clerk, written([{**ROW, "year": "2017"}]).encode(), "b.csv", dataset="waste_balance", period="2017")
+    work_queue(stage.desk)
+    assert stage.desk.ledger.delivery(page.rpartition("/")[2]).state == "accepted"
+    shown = clerk.client.get(f"{GRID}?period=2018").text
+    assert "2017: 1.234,5" in shown and 'value="1.234,5"' not in shown
+    assert 'name="r0.year" value="2018"' in shown
+    assert '<option value="200301"' in shown or 'value="200301"' in shown
+
+
+def test_more_lines_are_given_up_to_what_fits_and_an_empty_table_is_not_taken(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    data = {"form": clerk.form, "period": "2019"}
+    few = clerk.client.get(f"{GRID}?period=2019").text.count('scope="row"')
+    more = clerk.client.post(GRID, data={**data, "act": "more", **cells(LINE)}).text.count('scope="row"')
+    assert more > few
+    assert clerk.client.post(GRID, data={**data, "act": "hand_in"}).status_code == 422
+    many = {f"r{place}.quantity_t": "1" for place in range(400)}
+    assert clerk.client.post(GRID, data={**data, "act": "more", **many}).text.count('scope="row"') <= 115
+    assert clerk.client.post(GRID, data={**data, "act": "discard"}).status_code == 303
+    assert stage.desk.ledger.deliveries(WORKS, "waste_balance", "2019") == []
+
+
+def test_what_nobody_enters_by_hand_is_not_offered(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk").client
+    assert clerk.get(f"/eingeben/{WORKS}/load_profile?period=2025-05").status_code == 404
+    assert "load_profile" not in clerk.get(f"/eingeben/{WORKS}").text
+    assert clerk.get(f"{GRID}?period=2015-05").status_code == 404
+    assert clerk.get(f"{GRID}?period=").status_code == 404
+
+
+def test_a_cell_that_looks_like_a_formula_or_a_tag_stays_text(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    evil = '=HYPERLINK("x");"><script>'
+    told = {"period": "2020", "act": "more", **cells({**LINE, "year": "2020", "waste_code": evil + "\r\n;1;2"})}
+    shown = clerk.client.post(GRID, data={"form": clerk.form, **told}).text
+    assert "<script>alert" not in shown and '"><script>' not in shown.replace("defer></script>", "")
+    sent = {**told, "act": "hand_in", "form": clerk.form}
+    delivery = clerk.client.post(GRID, data=sent).headers["location"].rpartition("/")[2]
+    work_queue(stage.desk)
+    assert stage.desk.receipt(delivery)["rows"]["delivered"] == 1
