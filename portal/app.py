@@ -28,6 +28,7 @@ from portal.pages import (
     months,
     people,
     public,
+    recognising,
     region,
     session,
     threads,
@@ -49,6 +50,7 @@ from storage.people import People
 from storage.settings import Settings
 from storage.threads import Threads
 from storage.tokens import Tokens
+from storage.waiting import WaitingRoom
 
 #: What `make setup` fetched by portal/web/package-lock.json.
 WEB = Path(__file__).parent / "web" / "node_modules"
@@ -94,6 +96,7 @@ def make_app(settings: Settings) -> FastAPI:
         app.state.threads = Threads(settings.ledger_url)
         app.state.lineage = Lineage(settings)
         app.state.drafts = Drafts(settings.ledger_url)
+        app.state.waiting = WaitingRoom(settings)
         yield
         app.state.threads.close()
         app.state.drafts.close()
@@ -116,6 +119,7 @@ def make_app(settings: Settings) -> FastAPI:
         duties,
         months,
         deliveries,
+        recognising,
         grid,
         entering,
         uploads,

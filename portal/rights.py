@@ -155,6 +155,3 @@ def may(person: Person | Token | None, act: Act, supplier: str | None = None) ->
         elif role in right.region:
             return True
     return False
-
-
-# fmt: skip

@@ -30,6 +30,7 @@ from storage.mails import Mails
 from storage.paths import parse_delivery_id
 from storage.people import People, Person, Session
 from storage.threads import Threads
+from storage.waiting import WaitingRoom
 
 COOKIE = "verbund_session"
 #: The path of each route and what it does; a test walks it with every role.
@@ -66,6 +67,11 @@ class Visit:
     def drafts(self) -> Drafts:
         """Tables somebody began to enter."""
         return cast(Drafts, self.request.app.state.drafts)
+
+    @property
+    def waiting(self) -> WaitingRoom:
+        """Files that somebody chose and has not said yet what they are."""
+        return cast(WaitingRoom, self.request.app.state.waiting)
 
     @property
     def checks(self) -> Checks:

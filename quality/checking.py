@@ -19,6 +19,7 @@ from typing import Any
 
 from quality.desk import Desk, Refused
 from quality.errors import PlatformTrouble
+from quality.recognition import recognise
 from storage.settings import GIB, Settings
 
 log = logging.getLogger("verbund.checking")
@@ -62,6 +63,21 @@ class Checks:
             CheckBusy: The supplier has a check running, or too many wait.
             PlatformTrouble: The work could not be done.
         """
+        return self._in_turn(supplier, ("check", source, supplier, dataset, period, file_name))
+
+    def recognise(
+        self, source: Path, supplier: str, *, file_name: str, dataset: str = "", period: str = ""
+    ) -> dict[str, Any]:
+        """What `quality.recognition.recognise` proposes for a file, as data.
+
+        Raises:
+            CannotCheck: The file takes too long, or kills who reads it.
+            CheckBusy: The supplier has a check running, or too many wait.
+            PlatformTrouble: The work could not be done.
+        """
+        return self._in_turn(supplier, ("recognise", source, supplier, dataset, period, file_name))
+
+    def _in_turn(self, supplier: str, asked: tuple[object, ...]) -> dict[str, Any]:
         if supplier in self._asking:
             # one at a time each: nobody's many keep others waiting
             raise CheckBusy(supplier)
@@ -70,7 +86,7 @@ class Checks:
             if not self._turn.acquire(timeout=self._seconds):
                 raise CheckBusy(supplier)
             try:
-                return self._ask((source, supplier, dataset, period, file_name))
+                return self._ask(asked)
             finally:
                 self._turn.release()
         finally:
@@ -142,12 +158,18 @@ def _serve(connection: Connection, settings: Settings) -> None:
     connection.send("ready")
     while True:
         try:
-            source, supplier, dataset, period, file_name = connection.recv()
+            what, source, supplier, dataset, period, file_name = connection.recv()
         except EOFError:
             desk.close()
             return
         try:
-            connection.send(("verdict", desk.check(source, supplier, dataset, period, file_name=file_name)))
+            if what == "recognise":
+                proposal = recognise(
+                    desk.pack, supplier, source, file_name, desk.home.work, dataset=dataset, period=period
+                )
+                connection.send(("verdict", proposal.plain()))
+            else:
+                connection.send(("verdict", desk.check(source, supplier, dataset, period, file_name=file_name)))
         except Refused as error:
             connection.send(("refused", {"expected": error.expected, "found": error.found}))
         except Exception as error:

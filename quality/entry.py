@@ -12,12 +12,12 @@ from typing import Any
 
 from quality.contract import Contract
 from quality.desk import Desk, Refused
-from quality.forms import table_dialect, written_table
+from quality.forms import TABLE_HEADER_ROW, table_dialect, written_table
 from quality.starting import Last, last_delivered
 from quality.template import TemplateColumn, columns_to_fill_in
 from storage import clock
 from storage.paths import Slot
-from storage.periods import EXAMPLES, Period
+from storage.periods import EXAMPLES
 from storage.periods import period as read_period
 
 #: More lines, or more cells, are no work for a form.
@@ -104,8 +104,7 @@ class EntryForm:
         for finding in receipt.get("findings", ()):
             placed = False
             for example in finding.get("examples") or ():
-                # the heading is line 1
-                at = (example.get("line") or 0) - 2
+                at = (example.get("line") or 0) - TABLE_HEADER_ROW - 1
                 if 0 <= at < len(places):
                     place = (places[at], by_title.get(example.get("column") or "", ""))
                     note = Note(finding["severity"], finding["message"], finding["remedy"], example)
@@ -185,8 +184,3 @@ def _lines_before(
         # several figures for one line tell nothing of any of them
         lines[key] = {} if key in lines else told
     return lines
-
-
-def period_of_slot(slot: Slot) -> Period:
-    """The period a form is for."""
-    return read_period(slot.period)

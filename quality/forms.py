@@ -11,6 +11,7 @@ import hashlib
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 #: Row of the column names in a contract's own template: title and help stand above them, so that no help is read as data.
 HEADER_ROW: Final = 3
 DATA_SHEET: Final = "Daten"
+#: Row of the titles in a table entered by hand; the first line says what it is.
+TABLE_HEADER_ROW: Final = 2
 #: Rule of the row that shows how to fill in a template.
 EXAMPLE: Final = "rows.template_example"
 #: Units whose code is an English word, as they stand in the names of columns: these are read, so no catalogue has them.
@@ -43,7 +46,7 @@ _MARK: Final = re.compile(
 _MOST_PROPERTIES: Final = 64 * 1024
 #: The example stands on top; whoever sorts a larger table than this takes it out.
 _EXAMPLE_WITHIN: Final = 5_000
-_HEAD: Final = 64 * 1024
+_HEAD: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def mark_of(source: Path) -> Mark | None:
             if archive.getinfo(_PROPERTIES).file_size > _MOST_PROPERTIES:
                 return None
             found = _MARK.search(archive.read(_PROPERTIES))
-    except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError):
+    except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, EOFError, zlib.error):
         return None
     return Mark(*(part.decode() for part in found.groups())) if found else None
 
@@ -106,9 +109,9 @@ def standard_dialect(contract: Contract, name: str | None = None) -> Dialect:
 
 
 def table_dialect(contract: Contract) -> Dialect:
-    """The dialect a table entered by hand reads by: the same titles in the first line of a CSV."""
+    """The dialect a table entered by hand reads by: a line that says what it is, then the same titles, as CSV."""
     standard = standard_dialect(contract, f"{contract.dataset.replace('_', '-')}-eingabe")
-    spec = FormatSpec(type="csv", encoding="utf-8", delimiter=";", header=HeaderSpec(row=1))
+    spec = FormatSpec(type="csv", encoding="utf-8", delimiter=";", header=HeaderSpec(row=TABLE_HEADER_ROW))
     return standard.model_copy(update={"format": spec})
 
 
@@ -151,10 +154,13 @@ def form_of(
     if mark is not None:
         forms = own_forms(contract, dialects) if mark.dataset == contract.dataset else iter(())
         return next(((form, made) for form, made in forms if form.id == mark.dialect), None)
-    table = table_dialect(contract)
     with source.open("rb") as file:
-        head = file.read(_HEAD).removeprefix(b"\xef\xbb\xbf").partition(b"\n")[0].rstrip(b"\r")
-    return (table, None) if head == table_line(table.delivered_columns()).rstrip("\r\n").encode() else None
+        is_table = file.read(_HEAD).startswith(_table_mark(contract))
+    return (table_dialect(contract), None) if is_table else None
+
+
+def _table_mark(contract: Contract) -> bytes:
+    return table_line(["Verbund", "Eingabe 1", contract.dataset]).encode()
 
 
 def table_line(cells: Iterable[str]) -> str:
@@ -168,7 +174,7 @@ def written_table(contract: Contract, rows: Iterable[Mapping[str, str]]) -> byte
     """Rows by field, in the sender's own words, as the table that `table_dialect` reads."""
     dialect = table_dialect(contract)
     lines = [dialect.delivered_columns(), *([row.get(name, "") for name in dialect.columns] for row in rows)]
-    return "".join(map(table_line, lines)).encode()
+    return _table_mark(contract) + "".join(map(table_line, lines)).encode()
 
 
 def example_sum(cells: Mapping[str, str | None]) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import Response, StreamingResponse
 
 from portal.pages import threads
+from portal.pages.recognising import propose
 from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, Visit, door
 from quality import judging
-from quality.assign import Assigned, assign_named, name_of
+from quality.assign import Assigned, Unassigned, assign_named, name_of
 from quality.desk import Refused
 from quality.receipt import receipt_stem
 from quality.words import unknown_words
@@ -37,26 +39,30 @@ def ask(visit: AVisit, supplier: str, dataset: str = "", period: str = "") -> Re
 
 @door(router, "POST", "/abgeben/{supplier}", "delivery.hand_in")
 def hand_in(
-    visit: AVisit, supplier: str, file: Annotated[UploadFile | None, File()] = None,
+    visit: AVisit, supplier: str, file: Annotated[list[UploadFile] | None, File()] = None,
     dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
     upload: Annotated[str, Form()] = "", upload_name: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
-    """Take a file in, sent with the form or before it part by part; it is safe from here on, and judged at once."""
+    """Take a file in, sent with the form or before it part by part; it is safe from here on, and judged at once.
+
+    What a file is that says so neither itself nor by its sender, and which of several is what, is proposed and asked for first.
+    """
     chosen = {"dataset": dataset, "period": period.strip()}
     try:
-        sent = visit.uploads.find(visit.person.who, upload) if upload else None
+        files = sent_files(visit, file, upload, upload_name)
     except NoSuchUpload:
         return asked(visit, supplier, code=422, problem="hand_in.upload_gone", **chosen)
-    if sent is not None and not sent.whole:
-        return asked(visit, supplier, code=422, problem="hand_in.upload_gone", **chosen)
-    source = sent.path if sent else file.file if file else None
-    name = name_of((upload_name if sent else file.filename if file else "") or "")
-    if source is None or not name:
+    if not files:
         return asked(visit, supplier, code=422, problem="hand_in.no_file", **chosen)
+    source, name = files[0]
+    told: Assigned | Unassigned | None = None
     if not (dataset and period.strip()):
         told = assign_named(visit.desk.pack, supplier, dataset, period.strip(), name)
-        if not isinstance(told, Assigned):
-            return asked(visit, supplier, code=422, problem=f"hand_in.no_{told.missing}", **chosen)
+    if len(files) > 1 or isinstance(told, Unassigned):
+        proposed = propose(visit, supplier, files, **chosen)
+        forget_upload(visit, upload)
+        return proposed
+    if told is not None:
         dataset, period = told.dataset, str(told.period)
     try:
         delivery = visit.desk.receive(
@@ -66,11 +72,32 @@ def hand_in(
         return asked(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
     except TooManyBytes:
         return asked(visit, supplier, code=413, problem="hand_in.too_large", **chosen)
-    if sent:
-        visit.uploads.end(visit.person.who, sent.name)
+    forget_upload(visit, upload)
     visit.note("delivery.hand_in", delivery.delivery_id, sha256=delivery.sha256)
     judging.ring(visit.desk.settings)
     return visit.go(f"/lieferung/{delivery.delivery_id}")
+
+
+def sent_files(
+    visit: Visit, file: Sequence[UploadFile] | None, upload: str, upload_name: str
+) -> list[tuple[BinaryIO | Path, str]]:
+    """The files that came with a form, or before it part by part, with their own names.
+
+    Raises:
+        NoSuchUpload: What came before is not whole, or not there any more.
+    """
+    if not upload:
+        return [(one.file, name) for one in file or () if (name := name_of(one.filename or ""))]
+    sent = visit.uploads.find(visit.person.who, upload)
+    if not sent.whole:
+        raise NoSuchUpload
+    return [(sent.path, name)] if (name := name_of(upload_name)) else []
+
+
+def forget_upload(visit: Visit, upload: str) -> None:
+    """Remove what was sent part by part, once it is elsewhere."""
+    if upload:
+        visit.uploads.end(visit.person.who, upload)
 
 
 @door(router, "GET", "/lieferung/{delivery}", "delivery.see")

@@ -11,9 +11,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import Response
 
-from portal.pages.deliveries import asked
+from portal.pages.deliveries import asked, forget_upload, sent_files
+from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, door
-from quality.assign import Assigned, assign
+from quality.assign import Assigned, assign_named
 from quality.checking import LARGEST_CHECK, CannotCheck, CheckBusy
 from quality.desk import Refused
 from quality.starting import template_for
@@ -41,23 +42,31 @@ def template(visit: AVisit, supplier: str, dataset: str, period: str = "") -> Re
 
 @door(router, "POST", "/pruefen/{supplier}", "delivery.check")
 def check(
-    visit: AVisit, supplier: str, file: Annotated[UploadFile | None, File()] = None,
+    visit: AVisit, supplier: str, file: Annotated[list[UploadFile] | None, File()] = None,
     dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
+    upload: Annotated[str, Form()] = "", upload_name: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
     """The verdict a file would get; nothing is stored."""
     chosen = {"dataset": dataset, "period": period.strip()}
-    if file is None or not file.filename:
+    try:
+        files = sent_files(visit, file, upload, upload_name)
+    except NoSuchUpload:
+        return asked(visit, supplier, code=422, problem="hand_in.upload_gone", **chosen)
+    if not files:
         return asked(visit, supplier, code=422, problem="hand_in.no_file", **chosen)
-    name = file.filename.replace("\\", "/").rpartition("/")[2]
+    if len(files) > 1:
+        return asked(visit, supplier, code=422, problem="check.one_file", **chosen)
+    source, name = files[0]
     if not (dataset and chosen["period"]):
-        told = assign(visit.desk.pack, supplier, "/".join(part for part in (dataset, chosen["period"], name) if part))
+        told = assign_named(visit.desk.pack, supplier, dataset, chosen["period"], name)
         if not isinstance(told, Assigned):
             return asked(visit, supplier, code=422, problem=f"hand_in.no_{told.missing}", **chosen)
         dataset, period = told.dataset, str(told.period)
     with tempfile.TemporaryDirectory(dir=visit.desk.home.work, prefix="check-") as folder:
-        copy = Path(folder) / "sent"
-        with copy.open("wb") as to:
-            shutil.copyfileobj(file.file, to, CHUNK)
+        copy = source if isinstance(source, Path) else Path(folder) / "sent"
+        if not isinstance(source, Path):
+            with copy.open("wb") as to:
+                shutil.copyfileobj(source, to, CHUNK)
         if copy.stat().st_size > LARGEST_CHECK:
             return asked(visit, supplier, code=413, problem="check.too_large", **chosen)
         try:
@@ -68,6 +77,7 @@ def check(
             return asked(visit, supplier, code=422, problem="check.cannot", **chosen)
         except CheckBusy:
             return asked(visit, supplier, code=429, problem="check.busy", **chosen)
+    forget_upload(visit, upload)
     return visit.page(
         "entry/checked.html", supplier=visit.desk.pack.suppliers[supplier], receipt=document, file_name=name,
         dataset=dataset, period=period.strip(), title=visit.desk.pack.contracts[dataset].title,

@@ -168,3 +168,40 @@ def test_a_cell_that_looks_like_a_formula_or_a_tag_stays_text(stage: Stage) -> N
     delivery = clerk.client.post(GRID, data=sent).headers["location"].rpartition("/")[2]
     work_queue(stage.desk)
     assert stage.desk.receipt(delivery)["rows"]["delivered"] == 1
+
+
+def test_what_no_name_tells_is_proposed_with_the_reason_and_handed_in_once_confirmed(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    content = written([{**ROW, "year": "2021"}]).encode()
+    answer = clerk.client.post(
+        f"/abgeben/{WORKS}", data={"form": clerk.form}, files={"file": ("export.csv", content, "text/csv")}
+    )
+    assert answer.status_code == 200 and "Die meisten Zeilen sind aus 2021" in unescape(answer.text)
+    assert not stage.desk.ledger.deliveries(WORKS, "waste_balance", "2021")
+    [token] = re.findall(r'name="datei.([^"]+)"', answer.text)
+    sent = {f"datei.{token}": "1", f"dataset.{token}": "waste_balance", f"period.{token}": "2021"}
+    # nobody else confirms it
+    lead = stage.signed_in("lead")
+    assert lead.client.post(f"/abgeben/{WORKS}/erkannt", data={"form": lead.form, **sent}).status_code == 422
+    done = clerk.client.post(f"/abgeben/{WORKS}/erkannt", data={"form": clerk.form, **sent})
+    assert done.headers["location"].startswith(f"/lieferung/{WORKS}--waste_balance--2021--")
+    assert clerk.client.post(f"/abgeben/{WORKS}/erkannt", data={"form": clerk.form, **sent}).status_code == 422
+
+
+def test_several_files_are_handed_in_at_once_and_corrected_one_by_one(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    files = [
+        ("file", (f"{year}.csv", written([{**ROW, "year": year}]).encode(), "text/csv")) for year in ("2022", "2023")
+    ] + [("file", ("x.bin", b"??", "image/png"))]
+    answer = clerk.client.post(f"/abgeben/{WORKS}", data={"form": clerk.form}, files=files)
+    tokens = re.findall(r'name="datei.([^"]+)"', answer.text)
+    assert answer.status_code == 422 and len(tokens) == 3
+    sent = {f"datei.{token}": "1" for token in tokens}
+    for token, year in zip(tokens, ("2022", "2023", ""), strict=True):
+        sent |= {f"dataset.{token}": "waste_balance", f"period.{token}": year}
+    half = clerk.client.post(f"/abgeben/{WORKS}/erkannt", data={"form": clerk.form, **sent})
+    assert half.status_code == 422 and half.text.count('href="/lieferung/') == 2 and "x.bin" in half.text
+    rest = {f"datei.{tokens[2]}": "1", f"weglassen.{tokens[2]}": "1"}
+    clerk.client.post(f"/abgeben/{WORKS}/erkannt", data={"form": clerk.form, **rest})
+    assert [len(stage.desk.ledger.deliveries(WORKS, "waste_balance", year)) for year in ("2022", "2023")] == [1, 1]
+    assert not list((stage.desk.home.work / "waiting").iterdir())
