@@ -138,6 +138,9 @@ class Notes:
     def of_row(self, place: int) -> list[Note]:
         """Everything that is said of one line, each thing once."""
         found = [note for (row, _), notes in self.cells.items() if row == place for note in notes]
+        # where a value cannot be read, what follows from that is not told as well
+        broken = {note.example.get("column") for note in found if note.severity in ("error", "fatal")}
+        found = [n for n in found if n.severity in ("error", "fatal") or n.example.get("column") not in broken]
         return list({(note.severity, note.message.get("de", "")): note for note in found}.values())
 
     def of_cell(self, place: int, name: str) -> list[Note]:
@@ -164,22 +167,28 @@ def entry_form(desk: Desk, supplier: str, dataset: str, period: str) -> EntryFor
     columns = columns_to_fill_in(pack, contract, table_dialect(contract), supplier, at, clock.now().date())
     last = last_delivered(desk, supplier, dataset, at)
     again = tuple(column.field for column in columns if column.comes_again)
-    return EntryForm(Slot(supplier, dataset, period), contract, columns, last, _lines_before(last, columns, again))
+    return EntryForm(
+        Slot(supplier, dataset, period),
+        contract,
+        columns,
+        last,
+        _lines_before(last, columns, again, contract.period_field),
+    )
 
 
 def _lines_before(
-    last: Last | None, columns: Sequence[TemplateColumn], again: tuple[str, ...]
+    last: Last | None, columns: Sequence[TemplateColumn], again: tuple[str, ...], settled: str | None
 ) -> dict[tuple[str, ...], Row]:
     lines: dict[tuple[str, ...], Row] = {}
-    if last is None or not all(name in last.columns for name in again):
-        # where a word of the agreement stands in no column, its lines cannot be told
-        return lines
-    for row in last.rows:
-        key = tuple(last.of_field(row, name) for name in again)
+    for line in last.lines if last else ():
+        key = tuple(line.get(name, "") for name in again)
         told = {
-            column.field: last.of_field(row, column.field)
+            column.field: line.get(column.field, "")
             for column in columns
-            if column.cells in ("number", "integer") and last.units.get(column.field) == column.unit
+            if column.cells in ("number", "integer")
+            and column.field != settled
+            and last
+            and last.units.get(column.field) == column.unit
         }
         # several figures for one line tell nothing of any of them
         lines[key] = {} if key in lines else told

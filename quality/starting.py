@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,20 +38,16 @@ class Last:
     Attributes:
         delivery: Its id.
         period: For when it was.
-        rows: Text by delivered column, without rows that were left out by agreement.
-        columns: The delivered column of each field that has one of its own.
-        units: The unit of such a column.
+        rows: Text by delivered column, without rows that were left out by agreement or held back.
+        lines: The same by field, as many as became of them, with what the agreement adds.
+        units: The unit in which the lines tell a field.
     """
 
     delivery: str
     period: str
     rows: Sequence[Mapping[str, str]]
-    columns: Mapping[str, str]
+    lines: Sequence[Mapping[str, str]]
     units: Mapping[str, str | None]
-
-    def of_field(self, row: Mapping[str, str], field: str) -> str:
-        """What a row said of a field, in the sender's words."""
-        return row.get(self.columns.get(field, ""), "")
 
 
 def last_delivered(desk: Desk, supplier: str, dataset: str, before: Period) -> Last | None:
@@ -109,15 +105,26 @@ def _read_again(desk: Desk, contract: Contract, view: DeliveryView) -> Last | No
     ]
     if not rows or len(rows) > MOST_ROWS:
         return None
-    own = _own_columns(contract, dialect)
-    return Last(
-        view.delivery_id, view.period, rows, {f: c for f, (c, _) in own.items()}, {f: u for f, (_, u) in own.items()}
-    )
+    return Last(view.delivery_id, view.period, rows, list(_lines(dialect, rows)), _units(contract, dialect))
 
 
-def _own_columns(contract: Contract, dialect: Dialect) -> dict[str, tuple[str, str | None]]:
-    return {
-        name: (spec.sources[0], spec.unit or contract.by_name[name].unit)
-        for name, spec in dialect.columns.items()
-        if len(spec.sources) == 1
-    }
+def _lines(dialect: Dialect, rows: Sequence[Mapping[str, str]]) -> Iterator[dict[str, str]]:
+    """Rows by field: what stands in a column of its own, what the agreement says, and a line for each column of a pivot."""
+    for row in rows:
+        line = {}
+        for name, spec in dialect.columns.items():
+            told = row.get(spec.sources[0], "") if len(spec.sources) == 1 else ""
+            line[name] = told or spec.constant or spec.default or ""
+        if dialect.pivot is None:
+            yield line
+        elif dialect.pivot.columns:
+            for source, texts in dialect.pivot.columns.items():
+                if row.get(source):
+                    yield {**line, **texts, dialect.pivot.value: row[source]}
+
+
+def _units(contract: Contract, dialect: Dialect) -> dict[str, str | None]:
+    told = {name: spec.unit or contract.by_name[name].unit for name, spec in dialect.columns.items()}
+    if dialect.pivot:
+        told[dialect.pivot.value] = dialect.pivot.unit or contract.by_name[dialect.pivot.value].unit
+    return told

@@ -500,8 +500,8 @@ def _workbook(plan: _Plan, last: Last | None) -> tuple[Workbook, int]:
 def _start(sheet: Worksheet, first: int, plan: _Plan, last: Last) -> None:
     """Put in the lines that come again, for this period and without figures."""
     lines = {}
-    for row in last.rows:
-        kept = {column.name: _last_text(column, row, last) for column in plan.columns if column.comes_again}
+    for row in _last_rows(plan, last):
+        kept = {column.name: _last_text(column, row) for column in plan.columns if column.comes_again}
         if any(kept.values()):
             lines[tuple(sorted(kept.items()))] = kept
     for line, kept in enumerate(lines.values(), start=first):
@@ -514,18 +514,23 @@ def _start(sheet: Worksheet, first: int, plan: _Plan, last: Last) -> None:
                 sheet.cell(line, place).protection = _OPEN
 
 
-def _last_text(column: TemplateColumn, row: Mapping[str, str], last: Last) -> str:
-    return row[column.name] if column.name in row else last.of_field(row, column.field)
+def _last_rows(plan: _Plan, last: Last) -> Sequence[Mapping[str, str]]:
+    """Rows of the last time: in the supplier's own columns where the template has them, else by field."""
+    return last.rows if any(column.name in row for row in last.rows for column in plan.columns) else last.lines
+
+
+def _last_text(column: TemplateColumn, row: Mapping[str, str]) -> str:
+    return row.get(column.name, "") or row.get(column.field, "")
 
 
 def _last_values(plan: _Plan, last: Last) -> Iterator[Sequence[Any]]:
     """What was delivered the last time, to look at and to copy from."""
     yield ["#" + column.name for column in plan.columns]
-    for row in last.rows:
+    for row in _last_rows(plan, last):
         yield [
-            ""
-            if column.name not in row and last.units.get(column.field) != column.unit
-            else _last_text(column, row, last)
+            _last_text(column, row)
+            if column.name in row or last.units.get(column.field) == column.unit or column.unit is None
+            else ""
             for column in plan.columns
         ]
 

@@ -17,6 +17,7 @@ from portal.visit import AVisit, door
 from quality.assign import Assigned, assign_named
 from quality.checking import LARGEST_CHECK, CannotCheck, CheckBusy
 from quality.desk import Refused
+from quality.errors import PlatformTrouble
 from quality.starting import template_for
 from storage.objects.base import CHUNK
 from storage.periods import Period
@@ -73,7 +74,7 @@ def check(
             document = visit.checks.check(copy, supplier, dataset, period.strip(), file_name=name)
         except Refused:
             return asked(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
-        except CannotCheck:
+        except (CannotCheck, PlatformTrouble):
             return asked(visit, supplier, code=422, problem="check.cannot", **chosen)
         except CheckBusy:
             return asked(visit, supplier, code=429, problem="check.busy", **chosen)

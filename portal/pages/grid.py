@@ -17,6 +17,7 @@ from quality import judging
 from quality.checking import CannotCheck, CheckBusy
 from quality.desk import Refused
 from quality.entry import EntryForm, Notes, can_be_entered, entry_form
+from quality.errors import PlatformTrouble
 from storage.periods import EXAMPLES
 
 router = APIRouter()
@@ -48,6 +49,8 @@ def choose(visit: AVisit, supplier: str) -> Response:
 @door(router, "GET", "/eingeben/{supplier}/{dataset}", "entry.write")
 def begin(visit: AVisit, supplier: str, dataset: str, period: str = "") -> Response:
     """The form, with what was kept or with the lines of the last time."""
+    if not period.strip():
+        return visit.go(f"/eingeben/{supplier}")
     form = _form_of(visit, supplier, dataset, period)
     draft = visit.drafts.get(visit.person.person_id, form.slot)
     rows = list(draft.rows) if draft else form.first_rows()
@@ -100,6 +103,8 @@ def look_at_row(
 
 
 def _form_of(visit: Visit, supplier: str, dataset: str, period: str) -> EntryForm:
+    if not period.strip():
+        raise HTTPException(422)
     try:
         return entry_form(visit.desk, supplier, dataset, period.strip())
     except Refused:
@@ -126,7 +131,8 @@ def _look(visit: Visit, form: EntryForm, rows: Sequence[Mapping[str, str]]) -> d
         file.write_bytes(form.file(rows))
         try:
             return visit.checks.check(file, slot.supplier, slot.dataset, slot.period, file_name=form.file_name)
-        except (CannotCheck, CheckBusy):
+        except (CannotCheck, CheckBusy, PlatformTrouble):
+            # the draft is kept all the same
             return None
 
 

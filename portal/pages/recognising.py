@@ -15,6 +15,7 @@ from quality import judging
 from quality.assign import Assigned, assign_named
 from quality.checking import CannotCheck, CheckBusy
 from quality.desk import Refused
+from quality.errors import PlatformTrouble
 from storage.objects.base import TooManyBytes
 from storage.periods import EXAMPLES
 from storage.waiting import Waiting
@@ -95,7 +96,7 @@ def _proposed(visit: Visit, supplier: str, waiting: Waiting, dataset: str, perio
         told = visit.checks.recognise(
             waiting.path, supplier, file_name=waiting.file_name, dataset=dataset, period=period
         )
-    except (CannotCheck, CheckBusy):
+    except (CannotCheck, CheckBusy, PlatformTrouble):
         # what the name says is still known
         by_name = assign_named(visit.desk.pack, supplier, dataset, period, waiting.file_name)
         told = {"dataset": dataset, "period": period, "reasons": []}
