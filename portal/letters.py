@@ -24,14 +24,20 @@ def letter(desk: Desk, person: Person, mails: Sequence[Mail]) -> Letter:
 
 def _sentence(desk: Desk, mail: Mail, language: texts.Language) -> str:
     pack, facts = desk.pack, mail.facts
-    contract, supplier = pack.contracts.get(facts["dataset"]), pack.suppliers.get(facts["supplier"])
-    what = contract.title.get(language, facts["dataset"]) if contract else facts["dataset"]
+    supplier = pack.suppliers.get(facts["supplier"])
+    about = supplier.name if supplier else facts["supplier"]
+    if (dataset := facts.get("dataset")) is not None:
+        title = pack.contracts[dataset].title.get(language, dataset) if dataset in pack.contracts else dataset
+        about = f"{title} {facts['period']}, {about}"
     state = texts.text(f"state.{facts['state']}", language) if "state" in facts else ""
-    about = f"{what} {facts['period']}, {supplier.name if supplier else facts['supplier']}"
     return f"{about}:\n" + texts.text(f"mail.{mail.kind}", language, state=state)
 
 
 def _path(mail: Mail) -> str:
-    if "delivery" in mail.facts:
-        return f"/lieferung/{mail.facts['delivery']}"
-    return "/fristen" if mail.kind == "extension_asked" else f"/pflichten/{mail.facts['supplier']}"
+    match mail.facts:
+        case {"thread": thread, "supplier": supplier}:
+            return f"/fragen/{supplier}/{thread}"
+        case {"delivery": delivery}:
+            return f"/lieferung/{delivery}"
+        case _:
+            return "/fristen" if mail.kind == "extension_asked" else f"/pflichten/{mail.facts['supplier']}"

@@ -7,7 +7,7 @@ how they go out is in `quality.mailer`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -18,8 +18,9 @@ from quality.region import RegionPack
 from storage.ledger.extensions import Extension
 from storage.ledger.states import WAITING, Event, SlotState
 from storage.mails import Choice, Mails, Notice
-from storage.paths import Slot
+from storage.paths import Slot, parse_delivery_id
 from storage.people import OF_SUPPLIER, People, Person
+from storage.threads import News, Threads
 
 #: Days before the deadline on which the people of a supplier are reminded, the nearest first.
 BEFORE: tuple[tuple[int, str], ...] = ((1, "due_tomorrow"), (7, "due_soon"))
@@ -36,7 +37,7 @@ DIGEST_AT = time(7)
 SETTLED_AFTER = timedelta(seconds=60)
 
 
-def announce(desk: Desk, people: People, mails: Mails, now: datetime) -> int:
+def announce(desk: Desk, people: People, mails: Mails, threads: Threads, now: datetime) -> int:
     """Put everything into the outbox that is news since the last time, and take out reminders that came true.
 
     Nothing that happened before the first time is told.
@@ -45,12 +46,14 @@ def announce(desk: Desk, people: People, mails: Mails, now: datetime) -> int:
         How many notices are new.
     """
     told = _Audience(people, mails, desk.pack.shared, now)
-    mark = mails.announced("events")
-    if mark is None:
-        mark = desk.ledger.newest_event()
-        mails.announce((), {"events": mark})
+    mark = _mark(mails, "events", desk.ledger.newest_event)
     events = desk.ledger.happened_after(mark)
-    settled = max((event.id for event in events if event.at <= now - SETTLED_AFTER), default=mark)
+    entry_mark = _mark(mails, "entries", threads.newest_entry)
+    said = threads.said_after(entry_mark)
+    settled = {
+        "events": max((event.id for event in events if event.at <= now - SETTLED_AFTER), default=mark),
+        "entries": max((one.number for one in said if one.at <= now - SETTLED_AFTER), default=entry_mark),
+    }
     owed = desk.owed(told.today)
     states = desk.standing(owed, now)
     open_ones = [o for o in owed if _is_open(states[o.slot])]
@@ -60,8 +63,19 @@ def announce(desk: Desk, people: People, mails: Mails, now: datetime) -> int:
         *_due(told, open_ones),
         *_overdue(told, mails, [o for o in open_ones if o.due_on < told.today]),
         *_extensions(desk, told),
+        *_said(told, said),
     ]
-    return mails.announce(notices, {"events": settled} if settled > mark else {})
+    moved = settled != {"events": mark, "entries": entry_mark}
+    return mails.announce(notices, settled if moved else {})
+
+
+def _mark(mails: Mails, what: str, newest: Callable[[], int]) -> int:
+    """Up to where everything was announced; the first time that is everything there is."""
+    mark = mails.announced(what)
+    if mark is None:
+        mark = newest()
+        mails.announce((), {what: mark})
+    return mark
 
 
 @dataclass
@@ -99,19 +113,17 @@ class _Audience:
         return found or [person for person in own if ("lead", supplier) in person.roles] or own
 
     def notices(
-        self, kind: str, name: str, slot: Slot, to: Iterable[Person], *, together: bool = False, **facts: str
+        self, kind: str, name: str, about: Mapping[str, str], to: Iterable[Person], *, together: bool = False
     ) -> Iterator[Notice]:
         """One notice for each, at once or with the next digest, as each wants; coordinators have digests by default.
 
         Args:
             kind: What happened.
             name: Tells this happening from others of the kind.
-            slot: What it is about.
+            about: What the words need: the supplier, and what else `storage.mails.Notice` names.
             to: Who hears.
             together: Those made on one day for one person go out in one message.
-            facts: What else the words need.
         """
-        about = {"supplier": slot.supplier, "dataset": slot.dataset, "period": slot.period, **facts}
         for person in to:
             chosen = self.choices.get(person.person_id, Choice()).pace
             daily = chosen == "daily" or (chosen is None and person in self.coordinators)
@@ -137,15 +149,16 @@ def _events(desk: Desk, told: _Audience, events: Iterable[Event]) -> Iterator[No
         if event.delivery_id is None or not told.knows(slot):
             continue
         delivery, to = event.delivery_id, told.of[slot.supplier]
+        about = _about(slot, delivery=delivery)
         match event.kind:
             case "received":
-                yield from told.notices("arrival", delivery, slot, to, delivery=delivery)
+                yield from told.notices("arrival", delivery, about, to)
             case "duplicate" | "withdrawn":
-                yield from told.notices("verdict", str(event.id), slot, to, delivery=delivery, state=event.kind)
+                yield from told.notices("verdict", str(event.id), {**about, "state": event.kind}, to)
             case "judged":
                 state = str(event.facts["state"])
                 if not event.facts.get("replay") or state != _before(desk, event):
-                    yield from told.notices("verdict", str(event.id), slot, to, delivery=delivery, state=state)
+                    yield from told.notices("verdict", str(event.id), {**about, "state": state}, to)
             case _:
                 pass
 
@@ -184,7 +197,7 @@ def _overdue(told: _Audience, mails: Mails, late: Collection[OwedSlot]) -> Itera
 
 
 def _reminder(told: _Audience, kind: str, o: OwedSlot, to: Iterable[Person]) -> Iterator[Notice]:
-    return told.notices(kind, f"{o.slot}/{o.due_on}", o.slot, to, together=True, due_on=str(o.due_on))
+    return told.notices(kind, f"{o.slot}/{o.due_on}", _about(o.slot, due_on=str(o.due_on)), to, together=True)
 
 
 def _extensions(desk: Desk, told: _Audience) -> Iterator[Notice]:
@@ -199,7 +212,20 @@ def _extensions(desk: Desk, told: _Audience) -> Iterator[Notice]:
     ]
     for kind, one, to in recent:
         if told.knows(one.slot):
-            yield from told.notices(kind, str(one.id), one.slot, to)
+            yield from told.notices(kind, str(one.id), _about(one.slot), to)
+
+
+def _said(told: _Audience, said: Iterable[News]) -> Iterator[Notice]:
+    """What one side said, the other hears of."""
+    for one in said:
+        if one.supplier in told.pack.suppliers:
+            to = told.coordinators if one.party == "supplier" else told.of[one.supplier]
+            about = _about(parse_delivery_id(one.delivery_id).slot) if one.delivery_id else {"supplier": one.supplier}
+            yield from told.notices(f"thread_{one.kind}", str(one.number), {**about, "thread": str(one.thread_id)}, to)
+
+
+def _about(slot: Slot, **more: str) -> dict[str, str]:
+    return {"supplier": slot.supplier, "dataset": slot.dataset, "period": slot.period, **more}
 
 
 def _forget_done(mails: Mails, open_ones: Iterable[OwedSlot]) -> None:

@@ -22,6 +22,7 @@ from storage.mailing import NotAtAll, NotNow, ServerAway, Transport, way_out
 from storage.mails import Mail, Mails
 from storage.people import People, Person
 from storage.settings import Settings
+from storage.threads import Threads
 
 log = logging.getLogger("verbund.mailer")
 
@@ -77,14 +78,15 @@ def once(desk: Desk, write: Write, *, now: datetime | None = None) -> Sent:
         storage.locks.Busy: Somebody else is at it.
     """
     now, settings = now or clock.now(), desk.settings
-    people, mails = People(settings.ledger_url), Mails(settings.ledger_url)
+    people, mails, threads = People(settings.ledger_url), Mails(settings.ledger_url), Threads(settings.ledger_url)
     try:
         with locks.holding(settings, "mailer", timeout=1), way_out(settings) as out:
-            new = announce(desk, people, mails, now)
+            new = announce(desk, people, mails, threads, now)
             sent, put_off, given_up = _send(desk, people, mails, out, write, now)
     finally:
         people.close()
         mails.close()
+        threads.close()
     return Sent(new, sent, put_off, given_up)
 
 

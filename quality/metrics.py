@@ -93,6 +93,11 @@ class Installation(Collector):
         yield CounterMetricFamily(
             "verbund_bad_events", "Events of the object store that could not be read.", value=self._figures.bad_events()
         )
+        waiting, stuck = self._figures.mails()
+        yield GaugeMetricFamily("verbund_mails_waiting", "Notices that are to be sent by mail.", value=waiting)
+        yield GaugeMetricFamily(
+            "verbund_mails_stuck", "Those of them that were tried in vain or given up.", value=stuck
+        )
         yield from self._heartbeat(tally)
 
     def _heartbeat(self, tally: Tally) -> Iterator[Metric]:

@@ -150,6 +150,14 @@ class Figures:
         columns = (sa.func.count(), sa.func.min(o.created_at, type_=UtcTime()))
         return self._waiting(sa.select(*columns).where(o.reported_at.is_(None)))
 
+    def mails(self) -> tuple[int, int]:
+        """How many notices are not sent yet, and how many of them were tried in vain."""
+        m = t.mails.c
+        with self._engine.connect() as c:
+            unsent = sa.select(sa.func.count(), sa.func.count(sa.case((m.tries > 0, 1)))).where(m.sent_at.is_(None))
+            waiting, stuck = c.execute(unsent).one()._tuple()
+        return waiting, stuck
+
     def told(self) -> Waiting:
         """Events of the object store that nobody has worked off; nothing where there is no such store."""
         if not self._settings.is_server:

@@ -34,7 +34,8 @@ class Notice:
     Attributes:
         key: Names it once and for all: a second one of the same key is none.
         kind: What happened; words for it are the portal's.
-        facts: What it is about: `supplier`, `dataset`, `period`, and by kind `delivery`, `state`, `due_on`. Never figures.
+        facts: What it is about: `supplier`, mostly `dataset` and `period`, and by kind `delivery`, `state`, `due_on`, `thread`.
+            Never figures.
         bundle: Notices of one person and bundle go out in one message; empty: in one of its own.
         next_at: Not before.
     """

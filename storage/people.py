@@ -266,6 +266,12 @@ class People:
             c.execute(sa.delete(t.sessions).where(t.sessions.c.person_id == row.person_id))
             return True
 
+    def speak(self, person: Person, language: str) -> None:
+        """Keep the language somebody wants to read."""
+        own = t.people.c.person_id == person.person_id
+        with self._write() as c:
+            c.execute(sa.update(t.people).where(own).values(language=language))
+
     def everybody(self) -> list[Person]:
         """All who may sign in, by address."""
         with self._engine.connect() as c:

@@ -94,6 +94,19 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class News:
+    """That something was said, and by which side; `number` grows in the order of saying."""
+
+    number: int
+    at: datetime
+    thread_id: int
+    kind: Kind
+    party: Party
+    supplier: str
+    delivery_id: str | None
+
+
+@dataclass(frozen=True)
 class Thread:
     """What was said about one topic, oldest first."""
 
@@ -244,6 +257,20 @@ class Threads:
     def everything(self) -> list[Thread]:
         """All threads, oldest first."""
         return self._found(sa.true())
+
+    def said_after(self, number: int) -> list[News]:
+        """What was said later than the entry of this number, in order."""
+        e, own = t.thread_entries.c, t.threads.c
+        chosen = sa.select(e.id.label("number"), e.at, e.thread_id, e.kind, e.party, own.supplier, own.delivery_id)
+        joined = chosen.join(t.threads, own.id == e.thread_id).where(e.id > number).order_by(e.id)
+        with self._engine.connect() as c:
+            return [News(**row._mapping) for row in c.execute(joined).all()]
+
+    def newest_entry(self) -> int:
+        """Number of what was said last; 0 before the first."""
+        with self._engine.connect() as c:
+            newest = sa.select(sa.func.coalesce(sa.func.max(t.thread_entries.c.id), 0))
+            return int(c.execute(newest).scalar_one())
 
     def _found(self, where: sa.ColumnElement[bool]) -> list[Thread]:
         with self._engine.connect() as c:

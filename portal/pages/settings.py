@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from fastapi import APIRouter, Form
 from fastapi.responses import Response
 
+from portal.texts import LANGUAGES
 from portal.visit import AVisit, Visit, door
 from storage.mails import PACES, Choice, Pace
 from storage.people import Person
@@ -21,14 +22,18 @@ def settings(visit: AVisit) -> Response:
 
 
 @door(router, "POST", "/einstellungen", "settings.own")
-def choose(visit: AVisit, pace: Annotated[str, Form()] = "", deputy: Annotated[str, Form()] = "") -> Response:
-    """Keep when somebody wants to hear and who is their deputy."""
+def choose(
+    visit: AVisit, pace: Annotated[str, Form()] = "", deputy: Annotated[str, Form()] = "",
+    language: Annotated[str, Form()] = "de",
+) -> Response:  # fmt: skip
+    """Keep when and in which language somebody wants to hear, and who is their deputy."""
     colleagues = {person.person_id for person in _colleagues(visit)}
-    if pace not in PACES or (deputy and deputy not in colleagues):
+    if pace not in PACES or language not in LANGUAGES or (deputy and deputy not in colleagues):
         return _page(visit, problem="settings.wrong", code=422)
     visit.mails.choose(visit.person.person_id, cast(Pace, pace), deputy or None)
-    visit.note("settings.choose", pace=pace, deputy=deputy)
-    return _page(visit, is_saved=True)
+    visit.people.speak(visit.person, language)
+    visit.note("settings.choose", pace=pace, deputy=deputy, language=language)
+    return _page(visit, speaks=language, is_saved=True)
 
 
 @door(router, "POST", "/einstellungen/kalender", "settings.own")
@@ -40,14 +45,20 @@ def renew_calendar(visit: AVisit) -> Response:
 
 
 def _page(
-    visit: Visit, *, address: str | None = None, is_saved: bool = False, problem: str | None = None, code: int = 200
+    visit: Visit,
+    *,
+    address: str | None = None,
+    speaks: str | None = None,
+    is_saved: bool = False,
+    problem: str | None = None,
+    code: int = 200,
 ) -> Response:
     choice = visit.mails.choices().get(visit.person.person_id, Choice())
     usual: Pace = "daily" if ("coordinator", "") in visit.person.roles else "at_once"
     return visit.page(
         "settings.html", code=code, address=address, feed_made_at=visit.people.feed_made_at(visit.person), paces=PACES,
         pace=choice.pace or usual, deputy=choice.deputy_id or "", colleagues=_colleagues(visit), is_saved=is_saved,
-        problem=problem,
+        problem=problem, languages=LANGUAGES, speaks=speaks or visit.person.language,
     )  # fmt: skip
 
 

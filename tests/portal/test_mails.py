@@ -7,7 +7,9 @@ import io
 import json
 import os
 import re
+import shutil
 import socket
+import ssl
 import subprocess
 import sys
 from collections import Counter
@@ -20,21 +22,27 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword
 
+from portal import texts
 from portal.letters import letter
 from quality import announcing, mailer
 from quality.desk import Desk
 from quality.judging import work_queue
 from storage import locks
+from storage.mailing import ServerAway, way_out
 from storage.mails import Mails
 from storage.paths import Slot
 from storage.people import People
+from storage.settings import Settings
+from storage.threads import Speaker, Threads, Topic
 from tests.portal.conftest import Stage
 from tests.support.bench import GOOD, PLAIN, WORKS, written
 from tests.support.profiles import settings_for
 
 PERIOD, ROW = GOOD["waste_balance"]
+#: Every kind of notice there are words for.
+WORDED = {key.removeprefix("mail.subject.") for key in texts.keys("de") if key.startswith("mail.subject.")} - {"many"}
 #: What no mail may say: a figure of the file, its name, its sum.
 QUANTITY, FILE_NAME = "98.765,4", "Geheime_Zahlen_4711.csv"
 
@@ -88,7 +96,7 @@ def desk(tmp_path: Path, port: int) -> Iterator[Desk]:
     people.close()
     # nothing of before is told
     mails = Mails(settings.ledger_url)
-    mails.announce((), {"events": 0})
+    mails.announce((), {"events": 0, "entries": 0})
     mails.close()
     yield made
     made.close()
@@ -175,20 +183,33 @@ def test_no_mail_says_a_figure(desk: Desk, server: tuple[Controller, Mailbox]) -
     controller.start()
     began = datetime.now(UTC)
     ids = [deliver(desk), deliver(desk, good=False)]
+    threads, clerk = Threads(desk.settings.ledger_url), Speaker("portal:clerk", "Kim 4711", "supplier")
+    coordinator = Speaker("portal:office", "Konrad", "coordination")
+    for topic in (Topic(WORKS, ids[0]), Topic(WORKS, figure="K-01/4711/2024")):
+        asked_about = threads.open(topic, "ask", clerk, "Woher kommen die 4711 t?")
+        threads.say(asked_about.thread_id, "answer", coordinator, "Aus Zeile 815.")
+        threads.say(asked_about.thread_id, "contest", clerk, "Es waren 4711 t.")
+        threads.say(asked_about.thread_id, "decide", coordinator, "Es bleibt bei 815 t.", decision="dismissed")
+    threads.close()
+    desk.ledger.extensions.ask(Slot(WORKS, "population", "2023"), began.date(), "4711 Gründe", "test")
     asked = desk.ledger.extensions.ask(Slot(WORKS, "population", "2024"), began.date(), "4711 Gründe", "test")
     desk.ledger.extensions.decide(asked.id, granted=False, who="test", answer="815 Gegengründe")
     for day in range(40):
         mailer.once(desk, letter, now=began + timedelta(days=day))
-    kinds = {str(message["Subject"]) for message in box.messages}
-    assert len(kinds) > 5, "reminders, verdicts and decisions are among them"
+    everything = "\n".join(body(message) for message in box.messages)
+    told = {kind for kind in WORDED if kind_words(kind).partition(" Stand:")[0] in everything}
+    assert told >= WORDED - {"due_soon", "due_tomorrow", "extension_granted"}
+    # what one side says, the other hears of, and nobody else
+    heard = [m["To"] for m in box.messages for kind in ("ask", "contest") if kind_words(f"thread_{kind}") in body(m)]
+    assert set(heard) == {"office@region.example"}
     for message in box.messages:
-        told = f"{message['Subject']}\n{body(message)}"
+        text = f"{message['Subject']}\n{body(message)}"
         for hidden in (QUANTITY, "98765", FILE_NAME, "4711", "815", *(desk.ledger.delivery(i).sha256 for i in ids)):
-            assert hidden not in told
+            assert hidden not in text
         # what is left without links and the names of periods has no digit at all
-        words = re.sub(r"https://\S+|\b20\d\d(-(0[1-9]|1[0-2]|Q[1-4]))?\b", "", told)
+        words = re.sub(r"https://\S+|\b20\d\d(-(0[1-9]|1[0-2]|Q[1-4]))?\b", "", text)
         assert not re.search(r"\d", words), words
-        assert "https://portal.example.org/" in told
+        assert "https://portal.example.org/" in text
 
 
 def test_late_duties_go_to_the_suppliers_people_then_to_the_deputy_then_to_the_coordinator(
@@ -225,9 +246,7 @@ def test_late_duties_go_to_the_suppliers_people_then_to_the_deputy_then_to_the_c
 
 
 def kind_words(kind: str) -> str:
-    from portal import texts
-
-    return texts.text(f"mail.{kind}", "de")
+    return texts.text(f"mail.{kind}", "de", state="")
 
 
 def test_a_reminder_that_waits_is_forgotten_once_the_slot_was_delivered(
@@ -308,7 +327,9 @@ def test_the_coordinator_sees_what_is_stuck_and_sends_it_again(stage: Stage) -> 
     source = io.BytesIO(written([{**ROW, "year": "2022"}]).encode())
     stage.desk.receive(source, WORKS, "waste_balance", "2022", file_name="a.csv", who="test")
     now = datetime.now(UTC)
-    announcing.announce(stage.desk, stage.people, mails, now)
+    threads = Threads(stage.desk.settings.ledger_url)
+    announcing.announce(stage.desk, stage.people, mails, threads, now)
+    threads.close()
     [(message, _), *_] = mails.due(now)
     mails.give_up(message, now, "550 <script>")
     shown = coordinator.client.get("/nachrichten").text
@@ -327,12 +348,73 @@ def test_everybody_chooses_when_to_hear_and_a_deputy_among_colleagues(stage: Sta
     stage.signed_in("foreign lead")
     shown = clerk.client.get("/einstellungen").text
     assert ids["lead@example.org"] in shown and "foreign" not in shown
-    told = {"form": clerk.form, "pace": "daily", "deputy": ids["lead@example.org"]}
+    told = {"form": clerk.form, "pace": "daily", "deputy": ids["lead@example.org"], "language": "en"}
     assert "gespeichert" in clerk.client.post("/einstellungen", data=told).text
     mails = Mails(stage.desk.settings.ledger_url)
     chosen = mails.choices()[ids["clerk@example.org"]]
     assert (chosen.pace, chosen.deputy_id) == ("daily", ids["lead@example.org"])
+    assert "In which language" in clerk.client.get("/einstellungen").text
+    assert "Choose" in clerk.client.post("/einstellungen", data={**told, "language": "xx"}).text
+    clerk.client.post("/einstellungen", data={**told, "language": "de"})
     mails.close()
     [stranger] = [p.person_id for p in stage.people.everybody() if p.email == "foreign.lead@example.org"]
     for wrong in ({"pace": "never"}, {"deputy": stranger}):
         assert clerk.client.post("/einstellungen", data={**told, **wrong}).status_code == 422
+
+
+# --- the line to the server ---
+
+
+def certificate(folder: Path, host: str) -> tuple[Path, Path]:
+    """Key and self-signed certificate of a mail server."""
+    key, file = folder / "key.pem", folder / "certificate.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    told = ["-keyout", str(key), "-out", str(file), "-days", "2", "-subj", f"/CN={host}"]
+    subprocess.run([*command, *told, "-addext", f"subjectAltName=DNS:{host}"], check=True, capture_output=True)
+    return key, file
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [({}, None), ({"smtp_ca_file": None}, "certificate"), ({"smtp_password": "wrong"}, "535")],
+    ids=["as agreed", "a certificate nobody knows", "a wrong password"],
+)
+def test_nothing_is_sent_to_a_server_that_is_not_trusted_or_lets_nobody_in(
+    tmp_path: Path, port: int, change: dict[str, Any], problem: str | None
+) -> None:
+    key, file = certificate(tmp_path, "localhost")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(file, key)
+
+    def lets_in(server: SMTP, session: Any, envelope: Envelope, mechanism: str, told: LoginPassword) -> AuthResult:
+        return AuthResult(success=(told.login, told.password) == (b"verbund", b"a secret"), handled=False)
+
+    box = Mailbox()
+    controller = Controller(
+        box, hostname="localhost", port=port, tls_context=tls, require_starttls=True, authenticator=lets_in,
+        auth_required=True,
+    )  # fmt: skip
+    controller.start()
+    told = {
+        "smtp_host": "localhost", "smtp_port": port, "smtp_ca_file": file, "smtp_user": "verbund",
+        "smtp_password": "a secret", **change,
+    }  # fmt: skip
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "verbund@localhost", "a@works.example", "Test"
+    message.set_content("Test")
+    try:
+        with way_out(Settings(home=tmp_path / "home", **told)) as out:
+            if problem is None:
+                out.send(message)
+            else:
+                with pytest.raises(ServerAway, match=problem):
+                    out.send(message)
+    finally:
+        controller.stop()
+    assert len(box.messages) == (problem is None)
+
+
+def test_a_password_is_never_sent_in_the_open(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="TLS only"):
+        Settings(home=tmp_path, smtp_host="h", smtp_user="u", smtp_password="p", smtp_security="none")  # type: ignore[arg-type]
