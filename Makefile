@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-server faults check up bench docs clean
+.PHONY: help setup demo test test-browser test-server faults check up bench docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -32,6 +32,9 @@ demo: setup ## a region of three cities, from files to indicators
 
 test: setup ## all tests that need no server
 	@$(BIN)/python -m pytest -n 2
+
+test-browser: setup ## the portal in a real browser, with Debian's Chromium; installs what is missing
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/test-browser
 
 test-server: setup ## tests on real PostgreSQL, MinIO, HAProxy and SeaweedFS; installs what is missing
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/test-server

@@ -156,11 +156,15 @@ def _verdict(visit: Visit, delivery: str, *, problem: str | None = None, code: i
     contract = pack.contracts.get(slot.dataset)
     said = visit.threads.of_delivery(delivery)
     history = visit.desk.ledger.deliveries(slot.supplier, slot.dataset, slot.period)
+    writing = any(of == delivery for of, _ in visit.desk.ledger.owed_receipts())
+    # looked for after that: of a receipt that is not owed, all files are there
+    places = visit.desk.receipt_files(delivery)
     return visit.page(
-        "verdict.html", code=code, problem=problem, receipt=document, waiting=document["state"] in WAITING, title=contract.title if contract else {},
+        "verdict.html", code=code, problem=problem, receipt=document, waiting=document["state"] in WAITING,
+        writing=writing, title=contract.title if contract else {},
         fields=contract.by_name if contract else {}, threads=threads.shown(visit, said),
         contested={one.topic.rule for one in said if one.is_open and one.topic.rule},
-        files=[ending for ending in ENDINGS if document["receipt"].get(ending)], history=history,
+        files=[ending for ending in ENDINGS if places.get(ending)], history=history,
         confirmed={one["rule"]: one for one in document["confirmed"]},
         again=delivery in visit.desk.ledger.owed_replays(), words=visit.may("word.map", slot.supplier)
         and any(unknown_words(visit.desk, delivery, document["findings"])),

@@ -51,12 +51,12 @@ def named(text: str) -> set[str]:
 
 
 def test_no_test_is_left_out() -> None:
-    """Every folder of tests is run by `make test`, but tests/server, which `make test-server` runs."""
+    """Every folder of tests is run by `make test`, but those that `make test-server` and `make test-browser` run."""
     asked = {
         ROOT / path
         for path in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"]
     }
-    asked.add(ROOT / "tests" / "server")
+    asked |= {ROOT / "tests" / folder for folder in ("server", "browser")}
     left_out = [path for path in (ROOT / "tests").rglob("test_*.py") if not asked & set(path.parents)]
     assert left_out == []
 
