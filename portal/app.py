@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
+from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException as PlainHTTPException
 from starlette.middleware.sessions import SessionMiddleware
 
@@ -42,15 +44,19 @@ from portal.uploads import Uploads
 from portal.visit import visit_of
 from quality.checking import Checks
 from quality.desk import Desk
+from quality.errors import PlatformTrouble
 from quality.lineage import Lineage
 from quality.scorecard import Troubles
 from storage.drafts import Drafts
 from storage.mails import Mails
+from storage.objects.base import StoreDown
 from storage.people import People
 from storage.settings import Settings
 from storage.threads import Threads
 from storage.tokens import Tokens
 from storage.waiting import WaitingRoom
+
+log = logging.getLogger("verbund.portal")
 
 #: What `make setup` fetched by portal/web/package-lock.json.
 WEB = Path(__file__).parent / "web" / "node_modules"
@@ -157,6 +163,16 @@ def make_app(settings: Settings) -> FastAPI:
         if error.status_code == 401:
             return RedirectResponse("/anmelden", status_code=303)
         return visit.page("refused.html", code=error.status_code, status=error.status_code)
+
+    @app.exception_handler(StoreDown)
+    @app.exception_handler(PlatformTrouble)
+    @app.exception_handler(OperationalError)
+    async def trouble(request: Request, error: Exception) -> Response:
+        # the store, the database or the judging process is away for a while: nothing was done, and trying again helps
+        log.error("%s could not be answered", request.url.path, exc_info=error)
+        if _by_program(request):
+            return refused_program(request, Problem(503, "api.trouble", headers={"Retry-After": "60"}))
+        return visit_of(request).page("refused.html", code=503, status=503)
 
     @app.exception_handler(RequestValidationError)
     async def unclear(request: Request, error: RequestValidationError) -> Response:

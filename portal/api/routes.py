@@ -24,7 +24,6 @@ from portal.api.door import BASE, ACall, Call, Problem, api_door
 from quality import checking, judging
 from quality.assign import Assigned, assign_named, name_of
 from quality.desk import Refused, summary_of
-from quality.errors import PlatformTrouble
 from quality.receipt import receipt_stem
 from storage import stores
 from storage.ledger.ledger import DeliveryView, UnknownDelivery
@@ -247,8 +246,6 @@ def _check(call: Call, supplier: str, slot: Slot, name: str, body: Body) -> Resp
         raise _later("api.checks_busy", 10) from None
     except checking.CannotCheck:
         raise Problem(422, "api.cannot_check") from None
-    except PlatformTrouble:
-        raise Problem(503, "api.trouble", headers={"Retry-After": "60"}) from None
     call.note("delivery.check", str(slot), sha256=body.sha256)
     return JSONResponse(models.Check(**models.clean(document)).model_dump(mode="json"))
 

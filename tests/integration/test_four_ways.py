@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from openpyxl import load_workbook
 from typer.testing import CliRunner
 
 from portal.app import make_app
@@ -17,6 +19,8 @@ from portal.rights import OF_PROGRAMS
 from portal.visit import COOKIE
 from quality.desk import Desk
 from quality.judging import work_queue
+from quality.receipt import receipt_stem
+from storage import stores
 from storage.people import People
 from storage.settings import Settings
 from storage.tokens import Tokens
@@ -124,7 +128,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]
 
 def left_by(home: Home, sent: Sent) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
     """Verdict and accepted rows, without what differs between any two: times."""
-    [view] = home.desk.ledger.deliveries(WORKS, DATASET, sent.period)
+    view = home.desk.ledger.deliveries(WORKS, DATASET, sent.period)[-1]
     verdict = dict(home.desk.ledger.verdict(view.delivery_id) or {})
     for time in ("judged_at", "received_at"):
         del verdict[time]
@@ -146,5 +150,28 @@ def test_the_same_bytes_get_the_same_verdict_and_rows_on_every_way(
     verdict, rows = left["inbox"]
     assert verdict["state"] == sent.state, verdict
     assert bool(rows) == (sent.state != "rejected")
+    for way, found in left.items():
+        assert found == (verdict, rows), way
+
+
+def test_a_mended_workbook_goes_back_on_every_way(homes: dict[str, Home], tmp_path: Path) -> None:
+    faulty = balance("2017", {"waste_code": "999999"}).encode()
+    for home in homes.values():
+        by_inbox(home, Sent("balance.csv", "2017", faulty, "partly_accepted"), tmp_path)
+    [view] = homes["inbox"].desk.ledger.deliveries(WORKS, DATASET, "2017")
+    with stores.receipts(homes["inbox"].settings).open(f"{WORKS}/{receipt_stem(view.delivery_id)}.xlsx") as file:
+        workbook = load_workbook(io.BytesIO(file.read()))
+    sheet = workbook["Zu korrigieren"]
+    [cell] = [cell for row in sheet.iter_rows() for cell in row if cell.value == "999999"]
+    cell.value = "200307"
+    mended = io.BytesIO()
+    workbook.save(mended)
+    sent = Sent("zurück.xlsx", "2017", mended.getvalue(), "accepted")
+    left = {}
+    for way, deliver in WAYS.items():
+        deliver(homes[way], sent, tmp_path)
+        left[way] = left_by(homes[way], sent)
+    verdict, rows = left["inbox"]
+    assert (verdict["state"], len(rows)) == ("accepted", len(CODES) + 1), verdict
     for way, found in left.items():
         assert found == (verdict, rows), way

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from httpx import Response
+from sqlalchemy.exc import OperationalError
 
 from portal.api import routes
 from portal.api.door import API_DOORS, BASE
 from portal.rights import OF_PROGRAMS
 from quality import checking, judging
 from quality.judging import work_queue
+from storage.objects.base import StoreDown
 from storage.tokens import Tokens
 from tests.portal.conftest import Stage
 from tests.support.bench import GOOD, THIRD, WORKS, written
@@ -295,6 +297,24 @@ def test_a_check_that_cannot_be_done_says_why(
 ) -> None:
     monkeypatch.setitem(stage.client.app.state._state, "checks", Busy(error))  # type: ignore[attr-defined]
     assert is_problem(program.send(balance("2006"), CHECKS, period="2006"), code, kind)
+
+
+@pytest.mark.parametrize(
+    "error", [StoreDown("x", "y"), OperationalError("x", {}, Exception("y"))], ids=["store", "database"]
+)
+def test_a_program_is_told_to_try_again_when_store_or_database_are_away(
+    stage: Stage, program: Program, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def away(*args: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(stage.client.app.state.desk, "receive", away)  # type: ignore[attr-defined]
+    answer = program.send(balance("2005"), period="2005")
+    assert is_problem(answer, 503, "trouble") and answer.headers["retry-after"]
+    clerk = stage.signed_in("clerk")
+    told = {"form": clerk.form, "dataset": "waste_balance", "period": "2005"}
+    page = clerk.client.post(f"/abgeben/{WORKS}", data=told, files={"file": ("a.csv", balance("2005"))})
+    assert page.status_code == 503 and "Versuchen Sie es in einer Minute" in page.text
 
 
 def test_a_token_of_a_supplier_the_region_does_not_know_any_more_opens_nothing(stage: Stage) -> None:

@@ -28,7 +28,7 @@ def problems() -> set[str]:
     found: set[str] = set()
     for page in (PORTAL / "pages").rglob("*.py"):
         found |= set(re.findall(r'problem(?:"\s*:|\s*=)\s*"([a-z_.]+)"', page.read_text(encoding="utf-8")))
-    for route in (PORTAL / "api").rglob("*.py"):
+    for route in [*(PORTAL / "api").rglob("*.py"), PORTAL / "app.py"]:
         found |= set(re.findall(r'"(api\.[a-z_.]*[a-z])"', route.read_text(encoding="utf-8"))) - set(RIGHTS)
     return found
 
