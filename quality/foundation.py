@@ -119,6 +119,9 @@ def build(settings: Settings, select: Sequence[str] | None = None, full: bool = 
         before = current(settings)
         whole = full or not select or before is None or before.project != project
         arguments = ["build", "--exclude-resource-type", "unit_test"]
+        if before is not None and before.project != project:
+            # a list or table that has other columns now is made anew: dbt would go on with the old ones
+            arguments.append("--full-refresh")
         if not whole:
             arguments += ["--select", *(select or ()), "--no-write-json", "--cache-selected-only"]
         with _lakes(settings, new=before is None) as connection:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -541,3 +542,15 @@ def test_the_first_build_of_a_home_is_full_whatever_is_selected(
     assert current(spare) is not None
     assert (Path.cwd(), dict(os.environ)) == (where, environment)
     assert capfd.readouterr().out == ""
+
+
+def test_a_list_with_other_columns_than_before_is_made_anew(settings: Settings) -> None:
+    before = current(settings)
+    assert before is not None
+    # as the project before left it
+    with lake.writing(settings, "foundation"), contextlib.closing(lake.connect(settings)) as connection:
+        lake.attach(connection, settings, "foundation")
+        connection.execute("alter table foundation.main.indicator_definitions drop column formula")
+    foundation._publish(settings, replace(before, project="the one before"))
+    assert build(settings, select_for("population")).full
+    assert accepted_lake.read(settings, "select count(formula) > 0 from indicator_definitions") == [(True,)]
