@@ -40,8 +40,10 @@ def series(points: tuple[Point, ...], unit: str, language: Language) -> bytes:
         axes.set_xticks(list(shown), [points[place][0] for place in shown])
         axes.set_xlim(-0.5, len(points) - 0.5)
         _in_words(axes.yaxis, axes.set_ylabel, unit, language)
-        if all(value is None or value >= 0 for _, value in points):
-            axes.set_ylim(bottom=0)
+        known = [value for _, value in points if value is not None]
+        if min(known, default=0) >= 0:
+            # from zero, so that a small change looks small
+            axes.set_ylim(0, max(known, default=0) * 1.08 or 1)
 
     return _drawn(draw, height=3.2)
 

@@ -99,6 +99,11 @@ class Visit:
         return cast(Lineage, self.request.app.state.lineage)
 
     @property
+    def contested(self) -> frozenset[str]:
+        """Figures of a release that are contested, so that whoever sees one sees that, too."""
+        return self.threads.contested_figures()
+
+    @property
     def address(self) -> str:
         """Where it came from."""
         return self.request.client.host if self.request.client else ""

@@ -809,6 +809,20 @@ class Desk:
             log.exception("the receipt of %s does not tell yet what was confirmed", delivery_id)
         return made
 
+    def confirmed(self, delivery_ids: Iterable[str]) -> dict[str, list[Confirmation]]:
+        """What was confirmed of deliveries and still holds for their verdicts, by delivery."""
+        known = self.confirmations.of_many(delivery_ids)
+        rows = {
+            (delivery, finding["rule"]): finding["rows"]
+            for delivery, body in self.ledger.verdicts(list(known)).items()
+            for finding in body.get("findings", ())
+        }
+        holding = {
+            delivery: [one for one in told if rows.get((delivery, one.rule)) == one.rows]
+            for delivery, told in known.items()
+        }
+        return {delivery: told for delivery, told in holding.items() if told}
+
     def _tell_confirmed(self, delivery_id: str) -> None:
         """Write page and data of a receipt again with what was confirmed since; its workbook stays."""
         delivery = self.ledger.delivery(delivery_id)

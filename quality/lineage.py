@@ -287,20 +287,6 @@ class Figures:
         )
         return Rows(found.columns, found.rows(), use.rows)
 
-    def confirmed(self, delivery: str) -> list[tuple[str, str]]:
-        """Rules that warned of a delivery, each with the reason why its figures are right all the same."""
-        return self._confirmed.get(delivery, [])
-
-    @cached_property
-    def _confirmed(self) -> dict[str, list[tuple[str, str]]]:
-        found: dict[str, list[tuple[str, str]]] = {}
-        if "confirmed_warnings" in self.release.tables:
-            for delivery, rule, reason in self._table(
-                "select delivery_id, rule_id, reason from confirmed_warnings order by all"
-            ).iter_rows():
-                found.setdefault(delivery, []).append((rule, reason))
-        return found
-
     @property
     def open_tables(self) -> list[str]:
         """Tables of the release that anybody may have."""

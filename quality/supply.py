@@ -146,18 +146,12 @@ def _findings(desk: Desk, views: Sequence[DeliveryView]) -> list[tuple[str, str,
 def _confirmations(desk: Desk, views: Sequence[DeliveryView]) -> list[tuple[Any, ...]]:
     """What suppliers said of warnings that their served deliveries still have; persons stay in the ledger."""
     served = {v.delivery_id: v for v in views if v.state in SERVED}
-    confirmed = desk.confirmations.of_many(served)
-    found = {
-        (delivery, finding["rule"]): finding["rows"]
-        for delivery, body in desk.ledger.verdicts(list(confirmed)).items()
-        for finding in body.get("findings", ())
-    }
     return [
-        (v.delivery_id, v.supplier, v.dataset, v.period, one.rule, one.rows, one.reason, one.at)
-        for v in served.values()
-        for one in confirmed.get(v.delivery_id, ())
-        if found.get((v.delivery_id, one.rule)) == one.rows
-    ]
+        (delivery, served[delivery].supplier, served[delivery].dataset, served[delivery].period, one.rule, one.rows,
+         one.reason, one.at)
+        for delivery, told in desk.confirmed(served).items()
+        for one in told
+    ]  # fmt: skip
 
 
 def _objections(desk: Desk) -> list[tuple[Any, ...]]:

@@ -254,6 +254,17 @@ class Threads:
         """What is said about a figure of a release, by whichever supplier."""
         return self._found((t.threads.c.figure == figure) & t.threads.c.delivery_id.is_(None))
 
+    def contested_figures(self) -> frozenset[str]:
+        """Figures of a release that somebody contests and nobody has decided on."""
+        of_releases = t.threads.c.figure.is_not(None) & t.threads.c.delivery_id.is_(None)
+        return frozenset(
+            one.topic.figure for one in self._found(of_releases) if one.topic.figure and one.state == "contested"
+        )
+
+    def of_deliveries(self, delivery_ids: Sequence[str]) -> list[Thread]:
+        """What is said about some deliveries, oldest first."""
+        return self._found(t.threads.c.delivery_id.in_(delivery_ids)) if delivery_ids else []
+
     def everything(self) -> list[Thread]:
         """All threads, oldest first."""
         return self._found(sa.true())

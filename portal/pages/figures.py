@@ -9,13 +9,12 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
 from portal import plots
-from portal.pages import threads
+from portal.pages.threads import said_of
 from portal.visit import AVisit, Visit, door
 from quality.lineage import MOST_ROWS, Figure, Figures, NoSuchFigure, as_sent
 from quality.release_reading import NoRelease
 from storage.ledger.ledger import UnknownDelivery
 from storage.paths import parse_delivery_id
-from storage.threads import figure_id
 
 router = APIRouter()
 #: Columns that say how a row was worked out and not what it says.
@@ -72,17 +71,10 @@ def one(visit: AVisit, indicator: str, area: str, period: str) -> Response:
     figures, figure = find(visit, indicator, area, period)
     uses = [(use, _sees_rows(visit, use.supplier, use.dataset)) for use in figures.uses(figure)]
     pack = visit.desk.pack
-    named = figure_id(indicator, area, period)
-    said = visit.threads.on_figure(named)
-    mine = [thread for thread in said if visit.may("thread.see", thread.topic.supplier)]
-    asking = [own for own in visit.suppliers if visit.may("thread.ask", own)]
     return visit.page(
-        "figures/one.html", named=named, threads=threads.shown(visit, mine), asking=asking,
-        is_contested=any(thread.state == "contested" for thread in said),
-        confirmed=[(use, *told) for use, _ in uses for told in figures.confirmed(use.delivery)], figure=figure,
-        release=figures.release, uses=uses, names=names(visit, figures),
+        "figures/one.html", figure=figure, release=figures.release, uses=uses, names=names(visit, figures),
         suppliers=pack.suppliers, contracts=pack.contracts, over_time=over_time(visit, figures, figure),
-        others=others(visit, figures, figure), plots="/bild",
+        others=others(visit, figures, figure), plots="/bild", **said_of(visit, figure, [use for use, _ in uses]),
     )  # fmt: skip
 
 

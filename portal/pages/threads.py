@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from portal.rights import Act
 from portal.visit import AVisit, Visit, door
 from quality import calendar
+from quality.lineage import Figure, Use
 from storage.ledger.ledger import UnknownDelivery
 from storage.paths import parse_delivery_id
 from storage.threads import (
@@ -26,6 +27,7 @@ from storage.threads import (
     Topic,
     UnknownThread,
     Unsaid,
+    figure_id,
     urgent_first,
 )  # fmt: skip
 
@@ -130,6 +132,30 @@ def shown(visit: Visit, threads: list[Thread]) -> list[dict[str, Any]]:
     ]
 
 
+def said_of(visit: Visit, figure: Figure, uses: Sequence[Use]) -> dict[str, Any]:
+    """What the page of a figure tells of what people say: of the figure, and of the deliveries it uses.
+
+    That something is contested, and why a warning is no mistake, is for whoever sees the figure; what was said is for the
+    two sides of a thread.
+    """
+    deliveries = [use.delivery for use in uses]
+    on_figure = visit.threads.on_figure(figure_id(figure.indicator.id, figure.area, figure.period))
+    on_deliveries = visit.threads.of_deliveries(deliveries)
+    mine = [one for one in (*on_figure, *on_deliveries) if visit.may("thread.see", one.topic.supplier)]
+    confirmed = visit.desk.confirmed(deliveries)
+    asks = visit.suppliers or sorted({use.supplier for use in uses})
+    return {
+        "threads": shown(visit, mine),
+        "contested_deliveries": len({o.topic.delivery_id for o in on_deliveries if o.state == "contested"}),
+        "confirmed": [
+            {"supplier": use.supplier, "dataset": use.dataset, "period": parse_delivery_id(use.delivery).period,
+             "rule": one.rule, "reason": one.reason}
+            for use in uses for one in confirmed.get(use.delivery, ())
+        ],
+        "may_ask": [supplier for supplier in asks if visit.may("thread.ask", supplier)],
+    }  # fmt: skip
+
+
 def _about(visit: Visit, topic: Topic) -> dict[str, Any]:
     """What a thread is about, in the words of its reader: dataset, period and attempt, then rule or figure."""
     told: dict[str, Any] = {
@@ -160,7 +186,7 @@ def _topic(visit: Visit, supplier: str, delivery: str, rule: str, figure: str) -
     topic = Topic(supplier, delivery or None, rule or None, figure or None)
     if topic.delivery_id is None:
         # a figure of a release, or the cooperation as such
-        if rule or len(figure) > 200:
+        if rule or (figure and not _sees_figure(visit, figure)):
             raise HTTPException(404)
         return topic
     try:
@@ -175,6 +201,16 @@ def _topic(visit: Visit, supplier: str, delivery: str, rule: str, figure: str) -
     if not fits:
         raise HTTPException(404)
     return topic
+
+
+def _sees_figure(visit: Visit, figure: str) -> bool:
+    from portal.pages.figures import find  # that page tells what is said here
+
+    parts = figure.split("/")
+    if len(parts) != 3:
+        return False
+    find(visit, *parts)
+    return True
 
 
 def _begin(visit: Visit, topic: Topic, kind: Literal["ask", "contest"], text: str, due: str) -> Response:

@@ -430,7 +430,7 @@ def test_docs_describe_every_column_of_every_curated_table(settings: Settings) -
     curated = [
         key for key, node in manifest["nodes"].items() if node.get("schema") == "main" and key.startswith("model.")
     ]
-    assert len(curated) == 12
+    assert len(curated) == 14
     for key in curated:
         described = {name for name, column in manifest["nodes"][key]["columns"].items() if column["description"]}
         assert described == set(catalog["nodes"][key]["columns"])

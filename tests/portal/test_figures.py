@@ -109,11 +109,11 @@ def test_an_objection_marks_the_figure_while_it_is_open(stage: Stage) -> None:
     assert f"/fragen/{WORKS}/neu?zahl={SHARED}" in get(stage, "clerk", path)[1]
     thread = threads.open(Topic(WORKS, figure=SHARED), "contest", works, "Die Frist war eine andere.").thread_id
     seen = {name: get(stage, name, path)[1] for name in ("clerk", "foreign clerk", "observer", "coordinator")}
-    assert all("strittig" in page for page in seen.values())
+    assert all("offener Einspruch" in page for page in seen.values())
     assert {name for name, page in seen.items() if f"/fragen/{WORKS}/{thread}" in page} == {"clerk", "coordinator"}
     threads.say(thread, "decide", Speaker("other", "Other", "coordination"), "Sie war es.", decision="upheld")
     threads.close()
-    assert "strittig" not in get(stage, "observer", path)[1]
+    assert "offener Einspruch" not in get(stage, "observer", path)[1]
 
 
 def test_a_picture_is_svg_with_a_table_behind_it(stage: Stage) -> None:

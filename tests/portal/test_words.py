@@ -113,7 +113,7 @@ def test_only_who_answers_for_it_maps(stage: Stage, name: str) -> None:
     delivery = handed_in(stage, f"Wort von {name}")
     assert mapped(stage, name, delivery, f"Wort von {name}") == 404
     assert taken_back(stage, name, "Irrtum") == 404
-    assert "/woerter" not in stage.signed_in("clerk").client.get(f"/lieferung/{delivery}").text
+    assert f"/lieferung/{delivery}/woerter" not in stage.signed_in("clerk").client.get(f"/lieferung/{delivery}").text
 
 
 @pytest.mark.parametrize(
