@@ -60,6 +60,9 @@ def cell(value: object, language: texts.Language) -> str:
     """What stands in a row, whatever it is."""
     if isinstance(value, bool):
         return texts.text("figures.yes" if value else "figures.no", language)
+    if isinstance(value, int) and abs(value) < 10_000:
+        # a year is no quantity
+        return str(value)
     if isinstance(value, Decimal):
         return messages.number(value.normalize() + 0, language)
     if isinstance(value, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
@@ -91,8 +92,14 @@ def rows(visit: AVisit, indicator: str, area: str, period: str, delivery: str, a
     except NoSuchFigure:
         raise HTTPException(404) from None
     contract = visit.desk.pack.contracts.get(name.dataset)
-    shown = [place for place, column in enumerate(found.columns) if place > 1 and column not in ASIDE]
     titles = {field.name: field.title for field in contract.fields} if contract else {}
+    # what was delivered, and what became of it in numbers
+    first_row = found.rows[0] if found.rows else ()
+    shown = [
+        place
+        for place, (column, value) in enumerate(zip(found.columns, first_row, strict=False))
+        if place > 1 and column not in ASIDE and (column in titles or isinstance(value, Decimal))
+    ]
     return visit.page(
         "figures/rows.html", figure=figure, delivery=visit.desk.ledger.delivery(delivery), found=found, shown=shown,
         titles=titles, names=names(visit, figures), first=first, most=MOST_ROWS,
