@@ -173,10 +173,12 @@ class Mails:
         values = {"next_at": at, "created_at": at, "tries": 0, "failed_at": None}
         return self._change(message_id, values) > 0
 
-    def troubled(self) -> list[Mail]:
+    def troubled(self, limit: int = 500) -> list[Mail]:
         """What could not be sent so far, or was given up; the newest first."""
-        where = t.mails.c.sent_at.is_(None) & (t.mails.c.tries > 0)
-        return list(reversed(self._found(where)))
+        m = t.mails.c
+        chosen = sa.select(t.mails).where(m.sent_at.is_(None), m.tries > 0).order_by(m.id.desc()).limit(limit)
+        with self._engine.connect() as c:
+            return [Mail(**row._mapping) for row in c.execute(chosen)]
 
     def counts(self) -> tuple[int, int]:
         """How many notices wait, and how many were sent."""
