@@ -94,7 +94,7 @@ def test_what_cannot_be_assigned_is_asked_for(stage: Stage, name: str, told: dic
 
 def test_what_changed_against_the_last_version_is_shown(stage: Stage) -> None:
     clerk, own = stage.signed_in("clerk"), {"dataset": "waste_balance", "period": "2015"}
-    rows = [{**ROW, "year": "2015"}, {**ROW, "year": "2015", "flow_code": "collected", "quantity_t": "5"}]
+    rows = [{**ROW, "year": "2015"}, {**ROW, "year": "2015", "flow_code": "passed_on", "quantity_t": "5"}]
     first = hand_in(clerk, written(rows).encode(), "b.csv", **own)
     work_queue(stage.desk)
     assert "letzte Fassung" not in clerk.client.get(first).text
