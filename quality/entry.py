@@ -97,25 +97,29 @@ class EntryForm:
             receipt: Of the file these lines became.
             places: Where each of its lines stands in the form.
         """
-        fields = {name: column for column, name in self._fields_by_title().items()}
-        by_title = {title: name for name, title in fields.items()}
+        by_title = self._fields_by_title()
         cells: dict[tuple[int, str], list[Note]] = {}
         whole = []
         for finding in receipt.get("findings", ()):
-            placed = False
-            for example in finding.get("examples") or ():
-                at = (example.get("line") or 0) - TABLE_HEADER_ROW - 1
-                if 0 <= at < len(places):
-                    place = (places[at], by_title.get(example.get("column") or "", ""))
-                    note = Note(finding["severity"], finding["message"], finding["remedy"], example)
-                    cells.setdefault(place, []).append(note)
-                    placed = True
-            if not placed:
-                whole.append(finding)
+            shown = [_in_form(example, places) for example in finding.get("examples") or ()]
+            if finding["rows"] > len(shown) or not all(example.get("line") for example in shown):
+                # said once where it is not said of every line
+                whole.append({**finding, "examples": shown})
+                continue
+            for example in shown:
+                place = (example["line"] - 1, by_title.get(example.get("column") or "", ""))
+                note = Note(finding["severity"], finding["message"], finding["remedy"], example)
+                cells.setdefault(place, []).append(note)
         return Notes(cells, whole)
 
     def _fields_by_title(self) -> dict[str, str]:
         return {" ".join(spec.sources): name for name, spec in table_dialect(self.contract).columns.items()}
+
+
+def _in_form(example: Mapping[str, Any], places: Sequence[int]) -> dict[str, Any]:
+    """A place with the number its line has in the form, which counts without the lines above the titles."""
+    at = (example.get("line") or 0) - TABLE_HEADER_ROW - 1
+    return {**example, "line": places[at] + 1 if 0 <= at < len(places) else None}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -12,9 +13,9 @@ from fastapi import APIRouter, File, Form, HTTPException, UploadFile
 from fastapi.responses import Response
 
 from portal.pages.deliveries import asked, forget_upload, sent_files
+from portal.pages.recognising import seems
 from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, door
-from quality.assign import Assigned, assign_named
 from quality.checking import LARGEST_CHECK, CannotCheck, CheckBusy
 from quality.desk import Refused
 from quality.errors import PlatformTrouble
@@ -58,11 +59,7 @@ def check(
     if len(files) > 1:
         return asked(visit, supplier, code=422, problem="check.one_file", **chosen)
     source, name = files[0]
-    if not (dataset and chosen["period"]):
-        told = assign_named(visit.desk.pack, supplier, dataset, chosen["period"], name)
-        if not isinstance(told, Assigned):
-            return asked(visit, supplier, code=422, problem=f"hand_in.no_{told.missing}", **chosen)
-        dataset, period = told.dataset, str(told.period)
+    reasons: list[Mapping[str, str]] = []
     with tempfile.TemporaryDirectory(dir=visit.desk.home.work, prefix="check-") as folder:
         copy = source if isinstance(source, Path) else Path(folder) / "sent"
         if not isinstance(source, Path):
@@ -70,6 +67,12 @@ def check(
                 shutil.copyfileobj(source, to, CHUNK)
         if copy.stat().st_size > LARGEST_CHECK:
             return asked(visit, supplier, code=413, problem="check.too_large", **chosen)
+        if not (dataset and chosen["period"]):
+            told = seems(visit, supplier, copy, name, **chosen)
+            dataset, period, reasons = told["dataset"], told["period"], told["reasons"]
+            if not (dataset and period):
+                problem = f"hand_in.no_{'period' if dataset else 'dataset'}"
+                return asked(visit, supplier, code=422, problem=problem, dataset=dataset, period=period)
         try:
             document = visit.checks.check(copy, supplier, dataset, period.strip(), file_name=name)
         except Refused:
@@ -81,7 +84,7 @@ def check(
     forget_upload(visit, upload)
     return visit.page(
         "entry/checked.html", supplier=visit.desk.pack.suppliers[supplier], receipt=document, file_name=name,
-        dataset=dataset, period=period.strip(), title=visit.desk.pack.contracts[dataset].title,
+        dataset=dataset, period=period.strip(), title=visit.desk.pack.contracts[dataset].title, reasons=reasons,
     )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ def confirm(visit: AVisit, supplier: str, sent: Annotated[dict[str, str], Depend
             visit.waiting.drop(waiting)
             continue
         dataset, period = sent.get(f"dataset.{token}", ""), sent.get(f"period.{token}", "").strip()
-        problem = f"hand_in.no_{'period' if dataset else 'dataset'}"
+        problem = _missing(dataset)
         if dataset and period:
             problem = _taken(visit, supplier, waiting, dataset, period, taken)
         if problem:
@@ -92,20 +92,24 @@ def _taken(
 
 
 def _proposed(visit: Visit, supplier: str, waiting: Waiting, dataset: str, period: str) -> dict[str, Any]:
-    try:
-        told = visit.checks.recognise(
-            waiting.path, supplier, file_name=waiting.file_name, dataset=dataset, period=period
-        )
-    except (CannotCheck, CheckBusy, PlatformTrouble):
-        # what the name says is still known
-        by_name = assign_named(visit.desk.pack, supplier, dataset, period, waiting.file_name)
-        told = {"dataset": dataset, "period": period, "reasons": []}
-        if isinstance(by_name, Assigned):
-            told |= {"dataset": by_name.dataset, "period": str(by_name.period)}
-    problem = ""
-    if not told["dataset"] or not told["period"]:
-        problem = f"hand_in.no_{'period' if told['dataset'] else 'dataset'}"
+    told = seems(visit, supplier, waiting.path, waiting.file_name, dataset, period)
+    problem = "" if told["dataset"] and told["period"] else _missing(told["dataset"])
     return _item(waiting, told["dataset"], told["period"], told["reasons"], problem=problem)
+
+
+def seems(visit: Visit, supplier: str, source: Path, name: str, dataset: str, period: str) -> dict[str, Any]:
+    """What a file seems to be; where that cannot be looked at now, what its name says."""
+    try:
+        return visit.checks.recognise(source, supplier, file_name=name, dataset=dataset, period=period)
+    except (CannotCheck, CheckBusy, PlatformTrouble):
+        by_name = assign_named(visit.desk.pack, supplier, dataset, period, name)
+        if isinstance(by_name, Assigned):
+            return {"dataset": by_name.dataset, "period": str(by_name.period), "reasons": []}
+        return {"dataset": dataset, "period": period, "reasons": []}
+
+
+def _missing(dataset: str) -> str:
+    return "recognised.no_period" if dataset else "recognised.no_dataset"
 
 
 def _item(

@@ -94,6 +94,7 @@ def test_a_table_is_entered_kept_looked_at_and_handed_in_like_any_file(stage: St
     told = {"period": "2015", "act": "save", **cells(LINE, wrong)}
     shown = clerk.client.post(GRID, data={"form": clerk.form, **told})
     assert shown.status_code == 200 and "Abgegeben ist noch nichts" in shown.text
+    assert "Ergebnis, wenn Sie so abgeben" in shown.text
     [line] = re.findall(r'id="notes-1" aria-live="polite">(.*?)</td>', shown.text, re.DOTALL)
     assert "999999" in line and 'value="999999"' in shown.text
     [good] = re.findall(r'id="notes-0" aria-live="polite">(.*?)</td>', shown.text, re.DOTALL)
@@ -205,3 +206,21 @@ def test_several_files_are_handed_in_at_once_and_corrected_one_by_one(stage: Sta
     clerk.client.post(f"/abgeben/{WORKS}/erkannt", data={"form": clerk.form, **rest})
     assert [len(stage.desk.ledger.deliveries(WORKS, "waste_balance", year)) for year in ("2022", "2023")] == [1, 1]
     assert not list((stage.desk.home.work / "waiting").iterdir())
+
+
+def test_what_more_lines_share_than_are_named_is_said_once_with_the_forms_own_numbers(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    rows = [{**LINE, "year": "2014", "waste_code": f"99999{place}"} for place in range(9)]
+    told = {"period": "2014", "act": "save", **cells({}, *rows)}
+    shown = clerk.client.post(GRID, data={"form": clerk.form, **told}).text
+    notes = re.findall(r'id="notes-\d+" aria-live="polite">(.*?)</td>', shown, re.DOTALL)
+    assert not any("9 Zeilen" in note for note in notes)
+    assert "In 9 Zeilen" in shown
+    # the first line is empty and left out, so the first code stands in line 1 again
+    assert "<tr><td>1</td><td>Abfallschlüssel (AVV)</td><td>999990</td>" in shown
+
+
+def test_checking_first_tells_what_the_file_seems_to_be(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    shown = check(clerk, written([{**ROW, "year": "2021"}]).encode(), "export.csv")
+    assert shown.status_code == 200 and "Die meisten Zeilen sind aus 2021" in unescape(shown.text)
