@@ -260,7 +260,7 @@ def _columns(
     seen: dict[str, list[TemplateColumn]] = {}
     for name, spec in dialect.columns.items():
         f = contract.by_name[name]
-        choices = _choices(pack, f, spec, mandate, supplier, dialect, today)
+        choices = _choices(pack, f, spec, mandate, supplier, dialect, today, period)
         for source in spec.sources:
             part = len(spec.sources) > 1
             seen.setdefault(source, []).append(_column(source, f, spec, contract, dialect, choices, period, part=part))
@@ -345,6 +345,7 @@ def _choices(
     supplier: str | None,
     dialect: Dialect,
     today: date,
+    period: Period,
 ) -> tuple[Choice, ...]:
     """What may be written into a field with a code list: the supplier's own words first, then the codes."""
     if f.type == "boolean":
@@ -373,8 +374,10 @@ def _choices(
         Choice(m.word, m.code, {"de": codes[m.code].name_de, "en": codes[m.code].name_en})
         for m in pack.mappings
         if spec.mapping and m.code_list == named and m.supplier == supplier and m.code in codes
-        and m.valid_from < until and since <= m.valid_to
+        and m.valid_from < period.end and period.start <= m.valid_to
     ]  # fmt: skip
+    # the first one stands as the example, so it must hold
+    entries.sort(key=lambda entry: not entry.valid_between(period.start, period.end))
     listed = [Choice(entry.code, entry.code, {"de": entry.name_de, "en": entry.name_en}) for entry in entries]
     return tuple({choice.word: choice for choice in (*own, *listed)}.values())
 

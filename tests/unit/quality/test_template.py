@@ -93,8 +93,9 @@ def test_the_examples_of_a_template_are_taken_by_the_dialect_it_was_written_for(
     told = desk.check(file, supplier, dataset, made.period)
     broken = {f["rule"] for f in told["findings"] if f["rule"].split(".")[0] in ("file", "columns", "values", "rows")}
     assert not broken, told["findings"]
-    assert told["state"] in ("accepted", "accepted_with_warnings", "partly_accepted")
-    assert told["rows"]["delivered"] > 0
+    # it reads; whether an example of text is a metering point is for the rules of its contract
+    assert {f["rule"] for f in told["findings"] if f["severity"] == "fatal"} <= {"slot.too_many_errors"}
+    assert told["rows"]["delivered"] > 1
 
 
 def as_typed(column: TemplateColumn) -> st.SearchStrategy[Any]:
