@@ -22,7 +22,7 @@ import polars as pl
 from quality.contract import Contract
 from quality.dialect import Column, Dialect
 from storage.readers import FormatSpec, Landed
-from storage.readers.base import PROVENANCE, HeaderSpec
+from storage.readers.base import HeaderSpec
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -186,8 +186,8 @@ def example_sum(cells: Mapping[str, str | None]) -> str:
 def without_example(landed: Landed, mark: Mark) -> Landed:
     """A landed template whose example row is marked as taken out; one that was written over is a row like any other."""
     cells = pl.read_parquet(landed.path, n_rows=_EXAMPLE_WITHIN)
-    names = [name for name in cells.columns if name not in PROVENANCE]
-    for place, row in enumerate(cells.select(names).iter_rows(named=True)):
+    # what a receipt wrote beside it is no column of the template's
+    for place, row in enumerate(cells.select(landed.columns).iter_rows(named=True)):
         if example_sum(row) == mark.example:
             number = cells["delivered_row"][place]
             break

@@ -98,8 +98,12 @@ def deliver(
 def check(
     file: Annotated[Path, typer.Argument(help="The file to look at.")],
     supplier: Annotated[str, typer.Option(help="Who would deliver it.")],
-    dataset: Annotated[str, typer.Option(help="What it would be delivered as.")],
-    period: Annotated[str | None, typer.Option(help="Default: told from the file's name.", show_default=False)] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="What it would be delivered as.", show_default="told from name and content")
+    ] = None,
+    period: Annotated[
+        str | None, typer.Option(help="For when it would be.", show_default="told from name and content")
+    ] = None,
     home: Home = None,
     region: Region = None,
     as_json: Json = False,
@@ -108,20 +112,31 @@ def check(
 
     Example: `verbund check Messwerte_2024.csv --supplier stadtwerke-x --dataset meter_readings`
     """
-    from quality.assign import Assigned, assign
+    from quality.assign import Assigned, assign_named
+    from quality.recognition import recognise
 
     desk = desk_of(home, region)
-    if period is None:
-        told = assign(desk.pack, supplier, f"{dataset}/{file.name}") if supplier in desk.pack.suppliers else None
-        if not isinstance(told, Assigned):
-            fail(
-                f"expected a period in the file's name or --period, found neither in {file.name!r}",
-                WRONG_USE,
-                as_json=as_json,
+    if (dataset is None or period is None) and supplier in desk.pack.suppliers:
+        by_name = assign_named(desk.pack, supplier, dataset or "", period or "", file.name)
+        if isinstance(by_name, Assigned):
+            dataset, period = by_name.dataset, str(by_name.period)
+        else:
+            told = recognise(
+                desk.pack, supplier, file, file.name, desk.home.work, dataset=dataset or "", period=period or ""
             )
-        period = str(told.period)
+            dataset, period = told.dataset or None, told.period or None
+            for reason in () if as_json else told.reasons:
+                out.print(reason["en"], markup=False)
+    if dataset is None and supplier in desk.pack.suppliers:
+        fail("expected --dataset, or a file that tells it, found neither", WRONG_USE, as_json=as_json)
+    if period is None and supplier in desk.pack.suppliers:
+        fail(
+            f"expected a period in the file's name or --period, found neither in {file.name!r}",
+            WRONG_USE,
+            as_json=as_json,
+        )
     with progress(f"checking {file.name}", quiet=as_json):
-        document = desk.check(file, supplier, dataset, period)
+        document = desk.check(file, supplier, dataset or "", period or "")
     _show_receipt(document, as_json)
 
 

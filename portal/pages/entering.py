@@ -16,6 +16,7 @@ from portal.pages.deliveries import asked, forget_upload, sent_files
 from portal.pages.recognising import seems
 from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, door
+from quality.assign import Assigned, assign_named
 from quality.checking import LARGEST_CHECK, CannotCheck, CheckBusy
 from quality.desk import Refused
 from quality.errors import PlatformTrouble
@@ -68,8 +69,13 @@ def check(
         if copy.stat().st_size > LARGEST_CHECK:
             return asked(visit, supplier, code=413, problem="check.too_large", **chosen)
         if not (dataset and chosen["period"]):
-            told = seems(visit, supplier, copy, name, **chosen)
-            dataset, period, reasons = told["dataset"], told["period"], told["reasons"]
+            # as in handing in: the content is asked where the name does not tell
+            by_name = assign_named(visit.desk.pack, supplier, dataset, chosen["period"], name)
+            if isinstance(by_name, Assigned):
+                dataset, period = by_name.dataset, str(by_name.period)
+            else:
+                told = seems(visit, supplier, copy, name, **chosen)
+                dataset, period, reasons = told["dataset"], told["period"], told["reasons"]
             if not (dataset and period):
                 problem = f"hand_in.no_{'period' if dataset else 'dataset'}"
                 return asked(visit, supplier, code=422, problem=problem, dataset=dataset, period=period)

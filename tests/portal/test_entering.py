@@ -43,6 +43,33 @@ def test_a_template_starts_with_the_last_lines_and_is_accepted_once_filled_in(st
     assert (told["rows"]["delivered"], told["rows"]["ignored_by_rule"]) == (3, 1)
 
 
+def test_a_faulty_template_comes_back_as_the_receipts_workbook_and_is_still_a_template(stage: Stage) -> None:
+    clerk = stage.signed_in("clerk")
+    book = load_workbook(io.BytesIO(clerk.client.get(f"/vorlage/{WORKS}/waste_balance?period=2024").content))
+    sheet = book["Daten"]
+    heads = {str(cell.value): cell.column for cell in sheet[3]}
+    for line, code in enumerate(("200301", "999999"), start=5):
+        for name, text in {**ROW, "waste_code": code}.items():
+            sheet.cell(line, heads[name], text)
+    saved = io.BytesIO()
+    book.save(saved)
+    page = hand_in(clerk, saved.getvalue(), "Mappe1.xlsx", dataset="waste_balance", period="2024")
+    work_queue(stage.desk)
+    assert stage.desk.ledger.delivery(page.rpartition("/")[2]).rows["quarantined"] == 1
+    marked = load_workbook(io.BytesIO(clerk.client.get(f"{page}/quittung.xlsx").content))
+    places = {str(cell.value): cell.column for cell in marked["Daten"][3]}
+    marked["Daten"].cell(6, places["waste_code"], "150106")
+    again = io.BytesIO()
+    marked.save(again)
+    page = hand_in(clerk, again.getvalue(), "Mappe2.xlsx", dataset="waste_balance", period="2024")
+    work_queue(stage.desk)
+    told = stage.desk.receipt(page.rpartition("/")[2])
+    assert told["state"] in ("accepted", "accepted_with_warnings"), told["findings"]
+    assert (told["rows"]["delivered"], told["rows"]["ignored_by_rule"]) == (told["rows"]["delivered"], 1), (
+        "the example is left out again"
+    )
+
+
 def test_a_template_of_nothing_that_is_owed_is_not_there(stage: Stage) -> None:
     clerk = stage.signed_in("clerk").client
     assert clerk.get(f"/vorlage/{WORKS}/no_such").status_code == 404
