@@ -308,6 +308,18 @@ def test_what_the_command_line_itself_refuses_leaves_standard_output_empty(verbu
 # --- templates, packs, contracts, installation ---
 
 
+def test_what_a_file_is_that_is_checked_first_is_told_from_its_content(verbund: Verbund, tmp_path: Path) -> None:
+    file = tmp_path / "export.csv"
+    rows = (
+        "Jahr;AGS;AVV;Mengenstrom;Erfassung;Verfahren;Menge [t]\n2022;05124000;200301;Aufkommen;Holsystem;;71.234,5\n"
+    )
+    file.write_text(rows, encoding="cp1252")
+    said = verbund("check", file, "--supplier", "wuppertal-abfall", "--json").document
+    assert (said["dataset"], said["period"], said["rows"]["delivered"]) == ("waste_balance", "2022", 1)
+    file.write_text("a;b\n1;2\n")
+    assert verbund("check", file, "--supplier", "wuppertal-abfall").code == 2
+
+
 def test_a_template_is_written_and_told(verbund: Verbund, tmp_path: Path) -> None:
     words = ["template", "waste_balance", "--supplier", "solingen-betriebe", "--to"]
     said = verbund(*words, tmp_path / "a.xlsx", "--json")
