@@ -553,4 +553,6 @@ def test_a_list_with_other_columns_than_before_is_made_anew(settings: Settings) 
         connection.execute("alter table foundation.seeds.indicator_definitions drop column formula")
     foundation._publish(settings, replace(before, project="the one before"))
     assert build(settings, select_for("population")).full
-    assert accepted_lake.read(settings, "select count(formula) > 0 from foundation.seeds.indicator_definitions") == [(True,)]
+    assert accepted_lake.read(settings, "select count(formula) > 0 from foundation.seeds.indicator_definitions") == [
+        (True,)
+    ]
