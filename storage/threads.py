@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import median
 from typing import Any, Literal, cast, get_args
 
 import sqlalchemy as sa
@@ -296,6 +297,26 @@ class Threads:
 def figure_id(indicator: str, area: str, period: str) -> str:
     """How a thread names a figure of a release."""
     return f"{indicator}/{area}/{period}"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How objections go (K-47): how many are open, how many were decided, and after how many days in the middle."""
+
+    contested: int
+    decided: int
+    median_days: float | None
+
+
+def standing(threads: Sequence[Thread]) -> Standing:
+    """How the objections among some threads go."""
+    contested = sum(thread.state == "contested" for thread in threads)
+    days = [
+        (thread.entries[-1].at - next(e.at for e in thread.entries if e.kind == "contest")) / timedelta(days=1)
+        for thread in threads
+        if thread.state == "decided"
+    ]
+    return Standing(contested, len(days), median(days) if days else None)
 
 
 def urgent_first(threads: Sequence[Thread]) -> list[Thread]:

@@ -28,6 +28,7 @@ from storage.threads import (
     UnknownThread,
     Unsaid,
     figure_id,
+    standing,
     urgent_first,
 )  # fmt: skip
 
@@ -270,7 +271,7 @@ def _thread(visit: Visit, supplier: str, number: int) -> Thread:
 
 def _list(visit: Visit, supplier: str | None, threads: list[Thread]) -> Response:
     named = visit.desk.pack.suppliers[supplier] if supplier else None
-    return visit.page("threads/list.html", supplier=named, threads=shown(visit, threads))
+    return visit.page("threads/list.html", supplier=named, threads=shown(visit, threads), standing=standing(threads))
 
 
 def _form(visit: Visit, topic: Topic, *, text: str = "", problem: str | None = None, code: int = 200) -> Response:
