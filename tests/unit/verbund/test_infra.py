@@ -94,6 +94,9 @@ def test_a_unit_takes_secrets_as_credentials_and_holds_on_to_nothing_else(unit: 
         if unit.name == "verbund-mailer.service":
             assert Path(loaded.pop("verbund_smtp")).name == "smtp"
             assert {"smtp_user", "smtp_password"} <= set(Settings.model_fields)
+        if unit.name == "verbund-portal.service":
+            assert Path(loaded.pop("verbund_oidc")).name == "oidc"
+            assert "oidc_client_secret" in Settings.model_fields
         fields = {name.removeprefix("verbund_") for name in loaded}
         assert fields == {"database_url", "s3_access_key", "s3_secret_key"} <= set(Settings.model_fields)
         assert all(Path(file).name == name for name, file in loaded.items())
