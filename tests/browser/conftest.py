@@ -207,9 +207,12 @@ class Somebody:
 
     def hear(self, said: ConsoleMessage) -> None:
         # that a form with a mistake is answered by 422 is meant; a style that is not there is not
-        refused = said.text.startswith("Failed to load resource") and "/static/" not in said.location.get("url", "")
-        if said.type == "error" and not refused:
-            self.complaints.append(said.text)
+        where = said.location.get("url", "")
+        refused = said.text.startswith("Failed to load resource") and "/static/" not in where
+        # whoever takes a picture writes a style into the page
+        pictured = self.pictures and "inline style" in said.text
+        if said.type == "error" and not refused and not pictured:
+            self.complaints.append(f"{where}: {said.text}")
 
     def open(self, path: str) -> None:
         self.page.goto(self.address + path)
