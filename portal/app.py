@@ -39,22 +39,11 @@ from portal.pages import (
     words,
 )
 from portal.pages import settings as own_settings
-from portal.provider import Provider
-from portal.uploads import Uploads
+from portal.services import opened
 from portal.visit import visit_of
-from quality.checking import Checks
-from quality.desk import Desk
 from quality.errors import PlatformTrouble
-from quality.lineage import Lineage
-from quality.scorecard import Troubles
-from storage.drafts import Drafts
-from storage.mails import Mails
 from storage.objects.base import StoreDown
-from storage.people import People
 from storage.settings import Settings
-from storage.threads import Threads
-from storage.tokens import Tokens
-from storage.waiting import WaitingRoom
 
 log = logging.getLogger("verbund.portal")
 
@@ -92,29 +81,11 @@ def make_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> Any:
-        app.state.desk = Desk(settings, who="portal")
-        app.state.people = People(settings.ledger_url)
-        app.state.tokens = Tokens(settings.ledger_url)
-        app.state.checks = Checks(settings)
-        app.state.mails = Mails(settings.ledger_url)
-        app.state.uploads = Uploads(settings.paths.work / "uploads")
-        app.state.troubles = Troubles(app.state.desk.ledger)
-        app.state.threads = Threads(settings.ledger_url)
-        app.state.lineage = Lineage(settings)
-        app.state.drafts = Drafts(settings.ledger_url)
-        app.state.waiting = WaitingRoom(settings)
-        yield
-        app.state.threads.close()
-        app.state.drafts.close()
-        app.state.checks.close()
-        app.state.tokens.close()
-        app.state.mails.close()
-        app.state.people.close()
-        app.state.desk.close()
+        with opened(settings) as app.state.services:
+            yield
 
     app = FastAPI(title="Verbund", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.provider = Provider(settings) if settings.oidc_issuer else None
-    if app.state.provider:
+    if settings.oidc_issuer:
         # what a sign-in under way must find again; whoever signs in while the portal is started anew begins once more
         app.add_middleware(
             SessionMiddleware, secret_key=secrets.token_hex(32), session_cookie="verbund_sign_in", path="/anmelden",

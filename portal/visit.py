@@ -16,21 +16,13 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Form, Header, HTTPException, Request, status
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from portal.provider import Provider
 from portal.rights import Act, may
+from portal.services import Services, services_of
 from portal.texts import LANGUAGES, Language
-from portal.uploads import Uploads
 from portal.views import render
-from quality.checking import Checks
 from quality.desk import Desk
-from quality.lineage import Lineage
-from quality.scorecard import Troubles
-from storage.drafts import Drafts
-from storage.mails import Mails
 from storage.paths import parse_delivery_id
 from storage.people import People, Person, Session
-from storage.threads import Threads
-from storage.waiting import WaitingRoom
 
 COOKIE = "verbund_session"
 #: The path of each route and what it does; a test walks it with every role.
@@ -42,8 +34,7 @@ class Visit:
     """What a page needs to know of whoever asked for it."""
 
     request: Request
-    desk: Desk
-    people: People
+    services: Services
     session: Session | None
     language: Language
 
@@ -54,54 +45,17 @@ class Visit:
         return self.session.person
 
     @property
-    def troubles(self) -> Troubles:
-        """Which rules are broken most, counted once for all visits."""
-        return cast(Troubles, self.request.app.state.troubles)
+    def desk(self) -> Desk:
+        return self.services.desk
 
     @property
-    def threads(self) -> Threads:
-        """Questions and objections."""
-        return cast(Threads, self.request.app.state.threads)
-
-    @property
-    def drafts(self) -> Drafts:
-        """Tables somebody began to enter."""
-        return cast(Drafts, self.request.app.state.drafts)
-
-    @property
-    def waiting(self) -> WaitingRoom:
-        """Files that somebody chose and has not said yet what they are."""
-        return cast(WaitingRoom, self.request.app.state.waiting)
-
-    @property
-    def checks(self) -> Checks:
-        """Where files are looked at first."""
-        return cast(Checks, self.request.app.state.checks)
-
-    @property
-    def mails(self) -> Mails:
-        """What is told by mail."""
-        return cast(Mails, self.request.app.state.mails)
-
-    @property
-    def provider(self) -> Provider | None:
-        """Who says who people are; None where they have passwords here."""
-        return cast("Provider | None", self.request.app.state.provider)
-
-    @property
-    def uploads(self) -> Uploads:
-        """Large files that are on their way."""
-        return cast(Uploads, self.request.app.state.uploads)
-
-    @property
-    def lineage(self) -> Lineage:
-        """The figures of the newest release and where they come from, the same for all visits."""
-        return cast(Lineage, self.request.app.state.lineage)
+    def people(self) -> People:
+        return self.services.people
 
     @property
     def contested(self) -> frozenset[str]:
         """Figures of a release that are contested, so that whoever sees one sees that, too."""
-        return self.threads.contested_figures()
+        return self.services.threads.contested_figures()
 
     @property
     def address(self) -> str:
@@ -159,10 +113,10 @@ def visit_of(request: Request) -> Visit:
     """The visit behind a request."""
     if (found := getattr(request.state, "visit", None)) is not None:
         return cast(Visit, found)
-    people: People = request.app.state.people
+    services = services_of(request)
     cookie = request.cookies.get(COOKIE)
-    session = people.session(cookie) if cookie else None
-    made = Visit(request, request.app.state.desk, people, session, language_of(request, session))
+    session = services.people.session(cookie) if cookie else None
+    made = Visit(request, services, session, language_of(request, session))
     request.state.visit = made
     return made
 

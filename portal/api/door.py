@@ -18,12 +18,11 @@ from fastapi.security import HTTPBearer
 from portal import texts
 from portal.api.describing import PROBLEM
 from portal.rights import Act, may
+from portal.services import Services, services_of
 from portal.texts import Language
 from portal.visit import language_of, supplier_of
-from quality.checking import Checks
 from quality.desk import Desk
-from storage.people import People
-from storage.tokens import Token, TokenRefused, Tokens
+from storage.tokens import Token, TokenRefused
 
 BASE = "/api/v1"
 #: The path of each route and what it does; a test walks it with tokens of every kind.
@@ -62,27 +61,24 @@ class Call:
         return self.token
 
     @property
-    def desk(self) -> Desk:
-        desk: Desk = self.request.app.state.desk
-        return desk
+    def services(self) -> Services:
+        return services_of(self.request)
 
     @property
-    def checks(self) -> Checks:
-        checks: Checks = self.request.app.state.checks
-        return checks
+    def desk(self) -> Desk:
+        return self.services.desk
 
     def note(self, act: Act, on: str = "", **facts: Any) -> None:
         """Write down what was done."""
-        people: People = self.request.app.state.people
         address = self.request.client.host if self.request.client else ""
-        people.note(self.program.who, act, on, address=address, token=self.program.name, **facts)
+        self.services.people.note(self.program.who, act, on, address=address, token=self.program.name, **facts)
 
 
 def call_of(request: Request, shown: Annotated[Any, Security(_bearer)]) -> Call:
     """The call behind a request."""
     if shown is None:
         return Call(request, None)
-    tokens: Tokens = request.app.state.tokens
+    tokens = services_of(request).tokens
     try:
         return Call(request, tokens.use(shown.credentials))
     except TokenRefused as error:

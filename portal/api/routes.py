@@ -239,7 +239,7 @@ def _take_in(call: Call, supplier: str, slot: Slot, name: str, body: Body) -> Re
 
 def _check(call: Call, supplier: str, slot: Slot, name: str, body: Body) -> Response:
     try:
-        document = call.checks.check(body.path, supplier, slot.dataset, slot.period, file_name=name)
+        document = call.services.checks.check(body.path, supplier, slot.dataset, slot.period, file_name=name)
     except Refused as error:
         raise _refused(error) from None
     except checking.CheckBusy:

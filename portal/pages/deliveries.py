@@ -88,7 +88,7 @@ def sent_files(
     """
     if not upload:
         return [(one.file, name) for one in file or () if (name := name_of(one.filename or ""))]
-    sent = visit.uploads.find(visit.person.who, upload)
+    sent = visit.services.uploads.find(visit.person.who, upload)
     if not sent.whole:
         raise NoSuchUpload
     return [(sent.path, name)] if (name := name_of(upload_name)) else []
@@ -97,7 +97,7 @@ def sent_files(
 def forget_upload(visit: Visit, upload: str) -> None:
     """Remove what was sent part by part, once it is elsewhere."""
     if upload:
-        visit.uploads.end(visit.person.who, upload)
+        visit.services.uploads.end(visit.person.who, upload)
 
 
 @door(router, "GET", "/lieferung/{delivery}", "delivery.see")
@@ -154,7 +154,7 @@ def _verdict(visit: Visit, delivery: str, *, problem: str | None = None, code: i
         raise HTTPException(404) from None
     pack, slot = visit.desk.pack, parse_delivery_id(delivery).slot
     contract = pack.contracts.get(slot.dataset)
-    said = visit.threads.of_delivery(delivery)
+    said = visit.services.threads.of_delivery(delivery)
     history = visit.desk.ledger.deliveries(slot.supplier, slot.dataset, slot.period)
     writing = any(of == delivery for of, _ in visit.desk.ledger.owed_receipts())
     # looked for after that: of a receipt that is not owed, all files are there

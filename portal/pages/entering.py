@@ -80,7 +80,7 @@ def check(
                 problem = f"hand_in.no_{'period' if dataset else 'dataset'}"
                 return asked(visit, supplier, code=422, problem=problem, dataset=dataset, period=period)
         try:
-            document = visit.checks.check(copy, supplier, dataset, period.strip(), file_name=name)
+            document = visit.services.checks.check(copy, supplier, dataset, period.strip(), file_name=name)
         except Refused:
             return asked(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
         except (CannotCheck, PlatformTrouble):

@@ -33,7 +33,7 @@ def of_supplier(visit: AVisit, supplier: str, jahr: str = "") -> Response:
         raise HTTPException(404)
     named = visit.desk.pack.suppliers[supplier]
     try:
-        figures = visit.lineage.figures()
+        figures = visit.services.lineage.figures()
     except NoRelease:
         return visit.page(
             "figures/of_supplier.html", supplier=named, release=None, shown=[], years=[], year="", names={}
@@ -57,7 +57,7 @@ def of_delivery(visit: AVisit, delivery: str) -> Response:
     contract = visit.desk.pack.contracts.get(view.slot.dataset)
     told: dict[str, Any] = {"delivery": view, "title": contract.title if contract else {}}
     try:
-        figures = visit.lineage.figures()
+        figures = visit.services.lineage.figures()
     except NoRelease:
         return visit.page("figures/of_delivery.html", **told, release=None, shown=[], names={})
     shown = [figure for figure in figures.of_delivery(delivery) if may_see(visit, figures, figure)]
@@ -144,7 +144,7 @@ def find(visit: Visit, indicator: str, area: str, period: str) -> tuple[Figures,
         HTTPException: There is none, or none for them.
     """
     try:
-        figures = visit.lineage.figures()
+        figures = visit.services.lineage.figures()
         figure = figures.figure(indicator, area, period)
     except (NoRelease, NoSuchFigure):
         raise HTTPException(404) from None
@@ -196,7 +196,7 @@ def picture(visit: Visit, shown: Sequence[Figure], own: Figure | None = None) ->
     if own is None:
         drawn = plots.series(tuple((one.period, one.value) for one in shown), unit, visit.language)
     else:
-        called = names(visit, visit.lineage.figures())
+        called = names(visit, visit.services.lineage.figures())
         points = tuple((called.get(one.area, one.area), one.value) for one in shown)
         drawn = plots.places(points, shown.index(own), unit, visit.language)
     return Response(drawn, media_type="image/svg+xml", headers={"Content-Security-Policy": SVG_POLICY})

@@ -42,7 +42,7 @@ def choose(visit: AVisit, supplier: str) -> Response:
     contracts = [pack.contracts[name] for name in pack.datasets_of(supplier) if can_be_entered(pack.contracts[name])]
     return visit.page(
         "entry/choose.html", supplier=pack.suppliers[supplier], contracts=contracts, examples=EXAMPLES,
-        drafts=visit.drafts.of(visit.person.person_id, supplier), titles={c.dataset: c.title for c in contracts},
+        drafts=visit.services.drafts.of(visit.person.person_id, supplier), titles={c.dataset: c.title for c in contracts},
     )  # fmt: skip
 
 
@@ -52,7 +52,7 @@ def begin(visit: AVisit, supplier: str, dataset: str, period: str = "") -> Respo
     if not period.strip():
         return visit.go(f"/eingeben/{supplier}")
     form = _form_of(visit, supplier, dataset, period)
-    draft = visit.drafts.get(visit.person.person_id, form.slot)
+    draft = visit.services.drafts.get(visit.person.person_id, form.slot)
     rows = list(draft.rows) if draft else form.first_rows()
     return _page(visit, form, rows, draft=draft)
 
@@ -66,11 +66,11 @@ def work_on(
     form = _form_of(visit, supplier, dataset, period)
     who = visit.person.person_id
     if act == "discard":
-        visit.drafts.drop(who, form.slot)
+        visit.services.drafts.drop(who, form.slot)
         return visit.go(f"/eingeben/{supplier}")
     rows = _rows(form, sent)
     kept = [row for row in rows if not form.is_blank(row)]
-    visit.drafts.save(who, form.slot, kept)
+    visit.services.drafts.save(who, form.slot, kept)
     if act == "more":
         return _page(visit, form, kept, spare=MORE, saved=True)
     if act == "hand_in":
@@ -80,7 +80,7 @@ def work_on(
             io.BytesIO(form.file(kept)), supplier, dataset, period, file_name=form.file_name, who=visit.person.who,
             origin="portal",
         )  # fmt: skip
-        visit.drafts.save(who, form.slot, kept, delivery_id=delivery.delivery_id)
+        visit.services.drafts.save(who, form.slot, kept, delivery_id=delivery.delivery_id)
         visit.note("delivery.hand_in", delivery.delivery_id, sha256=delivery.sha256, entered=len(kept))
         judging.ring(visit.desk.settings)
         return visit.go(f"/lieferung/{delivery.delivery_id}")
@@ -130,7 +130,7 @@ def _look(visit: Visit, form: EntryForm, rows: Sequence[Mapping[str, str]]) -> d
         file = Path(folder) / form.file_name
         file.write_bytes(form.file(rows))
         try:
-            return visit.checks.check(file, slot.supplier, slot.dataset, slot.period, file_name=form.file_name)
+            return visit.services.checks.check(file, slot.supplier, slot.dataset, slot.period, file_name=form.file_name)
         except (CannotCheck, CheckBusy, PlatformTrouble):
             # the draft is kept all the same
             return None

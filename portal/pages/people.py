@@ -25,7 +25,7 @@ def invite(
     role: Annotated[str, Form()] = "", supplier: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
     """A link for somebody, shown once."""
-    if visit.provider:
+    if visit.services.provider:
         raise HTTPException(404)
     if role not in ROLES or (supplier and supplier not in visit.desk.pack.suppliers):
         return _page(visit, problem="people.wrong", code=422)

@@ -115,7 +115,7 @@ def _is_open(figure: Figure) -> None:
 
 def _figures(visit: Visit) -> Figures | None:
     try:
-        return visit.lineage.figures()
+        return visit.services.lineage.figures()
     except NoRelease:
         return None
 

@@ -37,7 +37,7 @@ def propose(
     items: list[dict[str, Any]] = []
     for source, name in files[:MOST_FILES]:
         try:
-            waiting = visit.waiting.put(source, _owner(visit, supplier), name)
+            waiting = visit.services.waiting.put(source, _owner(visit, supplier), name)
         except TooManyBytes:
             items.append({"file_name": name, "token": "", "problem": "hand_in.too_large"})
             continue
@@ -52,11 +52,11 @@ def confirm(visit: AVisit, supplier: str, sent: Annotated[dict[str, str], Depend
     taken: list[dict[str, Any]] = []
     left: list[dict[str, Any]] = []
     for token in [match[1] for name in sent if (match := _TOKEN.fullmatch(name))][:MOST_FILES]:
-        waiting = visit.waiting.get(token, _owner(visit, supplier))
+        waiting = visit.services.waiting.get(token, _owner(visit, supplier))
         if waiting is None:
             continue
         if f"weglassen.{token}" in sent:
-            visit.waiting.drop(waiting)
+            visit.services.waiting.drop(waiting)
             continue
         dataset, period = sent.get(f"dataset.{token}", ""), sent.get(f"period.{token}", "").strip()
         problem = _missing(dataset)
@@ -83,7 +83,7 @@ def _taken(
         )
     except Refused:
         return "hand_in.no_such_slot"
-    visit.waiting.drop(waiting)
+    visit.services.waiting.drop(waiting)
     visit.note("delivery.hand_in", delivery.delivery_id, sha256=delivery.sha256)
     taken.append(
         {"delivery": delivery.delivery_id, "file_name": waiting.file_name, "dataset": dataset, "period": period}
@@ -100,7 +100,7 @@ def _proposed(visit: Visit, supplier: str, waiting: Waiting, dataset: str, perio
 def seems(visit: Visit, supplier: str, source: Path, name: str, dataset: str, period: str) -> dict[str, Any]:
     """What a file seems to be; where that cannot be looked at now, what its name says."""
     try:
-        return visit.checks.recognise(source, supplier, file_name=name, dataset=dataset, period=period)
+        return visit.services.checks.recognise(source, supplier, file_name=name, dataset=dataset, period=period)
     except (CannotCheck, CheckBusy, PlatformTrouble):
         by_name = assign_named(visit.desk.pack, supplier, dataset, period, name)
         if isinstance(by_name, Assigned):

@@ -68,7 +68,7 @@ def open_ends(visit: AVisit) -> Response:
         }
         for o in acted[:MOST_OPEN]
     ]
-    troubles = visit.troubles.most(
+    troubles = visit.services.troubles.most(
         50, lambda trouble: trouble.dataset in pack.contracts and trouble.supplier in pack.suppliers
     )
     return visit.page("region/open.html", waiting=waiting, more=len(acted) - len(waiting), troubles=troubles, pack=pack)

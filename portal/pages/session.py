@@ -87,7 +87,7 @@ def end(visit: AVisit) -> Response:
     """The session ends here and on the server."""
     visit.people.sign_out(visit.request.cookies[COOKIE])
     visit.note("session.end")
-    response = visit.go("/abgemeldet" if visit.provider else "/anmelden")
+    response = visit.go("/abgemeldet" if visit.services.provider else "/anmelden")
     response.delete_cookie(COOKIE, path="/")
     return response
 
@@ -133,11 +133,11 @@ def accept(
 
 def _passwords(visit: Visit) -> None:
     """Where a provider says who people are, there is no second way in."""
-    if visit.provider:
+    if visit.services.provider:
         raise HTTPException(404)
 
 
 def _provider(visit: Visit) -> Provider:
-    if visit.provider is None:
+    if visit.services.provider is None:
         raise HTTPException(404)
-    return visit.provider
+    return visit.services.provider

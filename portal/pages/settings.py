@@ -30,7 +30,7 @@ def choose(
     colleagues = {person.person_id for person in _colleagues(visit)}
     if pace not in PACES or language not in LANGUAGES or (deputy and deputy not in colleagues):
         return _page(visit, problem="settings.wrong", code=422)
-    visit.mails.choose(visit.person.person_id, cast(Pace, pace), deputy or None)
+    visit.services.mails.choose(visit.person.person_id, cast(Pace, pace), deputy or None)
     visit.people.speak(visit.person, language)
     visit.note("settings.choose", pace=pace, deputy=deputy, language=language)
     return _page(visit, speaks=language, is_saved=True)
@@ -53,7 +53,7 @@ def _page(
     problem: str | None = None,
     code: int = 200,
 ) -> Response:
-    choice = visit.mails.choices().get(visit.person.person_id, Choice())
+    choice = visit.services.mails.choices().get(visit.person.person_id, Choice())
     usual: Pace = "daily" if ("coordinator", "") in visit.person.roles else "at_once"
     return visit.page(
         "settings.html", code=code, address=address, feed_made_at=visit.people.feed_made_at(visit.person), paces=PACES,

@@ -43,14 +43,14 @@ ACTS: Mapping[Kind, Act] = {
 @door(router, "GET", "/fragen", "threads.see_all")
 def everything(visit: AVisit) -> Response:
     """What everybody asked and contested, what is due first."""
-    return _list(visit, None, visit.threads.everything())
+    return _list(visit, None, visit.services.threads.everything())
 
 
 @door(router, "GET", "/fragen/{supplier}", "thread.see")
 def own(visit: AVisit, supplier: str) -> Response:
     """What one supplier asked, was asked and contested."""
     _known(visit, supplier)
-    return _list(visit, supplier, visit.threads.of_supplier(supplier))
+    return _list(visit, supplier, visit.services.threads.of_supplier(supplier))
 
 
 @door(router, "GET", "/fragen/{supplier}/neu", "thread.ask")
@@ -140,8 +140,8 @@ def said_of(visit: Visit, figure: Figure, uses: Sequence[Use]) -> dict[str, Any]
     two sides of a thread.
     """
     deliveries = [use.delivery for use in uses]
-    on_figure = visit.threads.on_figure(figure_id(figure.indicator.id, figure.area, figure.period))
-    on_deliveries = visit.threads.of_deliveries(deliveries)
+    on_figure = visit.services.threads.on_figure(figure_id(figure.indicator.id, figure.area, figure.period))
+    on_deliveries = visit.services.threads.of_deliveries(deliveries)
     mine = [one for one in (*on_figure, *on_deliveries) if visit.may("thread.see", one.topic.supplier)]
     confirmed = visit.desk.confirmed(deliveries)
     asks = visit.suppliers or sorted({use.supplier for use in uses})
@@ -216,7 +216,7 @@ def _sees_figure(visit: Visit, figure: str) -> bool:
 
 def _begin(visit: Visit, topic: Topic, kind: Literal["ask", "contest"], text: str, due: str) -> Response:
     try:
-        made = visit.threads.open(topic, kind, speaker(visit, topic.supplier), text, _day(visit, due))
+        made = visit.services.threads.open(topic, kind, speaker(visit, topic.supplier), text, _day(visit, due))
     except Unsaid as error:
         return _form(visit, topic, text=text, problem=f"threads.no_{error.lacks}", code=422)
     except OutOfOrder:
@@ -228,14 +228,16 @@ def _begin(visit: Visit, topic: Topic, kind: Literal["ask", "contest"], text: st
 def _say(visit: Visit, thread: Thread, kind: Kind, text: str, due: str = "", decision: str | None = None) -> Response:
     supplier = thread.topic.supplier
     try:
-        visit.threads.say(
+        visit.services.threads.say(
             thread.thread_id, kind, speaker(visit, supplier), text, due_at=_day(visit, due), decision=decision
         )
     except Unsaid as error:
         return _page(visit, thread, text=text, problem=f"threads.no_{error.lacks}", code=422)
     except OutOfOrder:
         # somebody else may have said something meanwhile
-        return _page(visit, visit.threads.thread(thread.thread_id), text=text, problem="threads.not_now", code=409)
+        return _page(
+            visit, visit.services.threads.thread(thread.thread_id), text=text, problem="threads.not_now", code=409
+        )
     visit.note(f"thread.{kind}", f"{supplier}/{thread.thread_id}", delivery=thread.topic.delivery_id)
     return visit.go(f"/fragen/{supplier}/{thread.thread_id}")
 
@@ -261,7 +263,7 @@ def _known(visit: Visit, supplier: str) -> None:
 
 def _thread(visit: Visit, supplier: str, number: int) -> Thread:
     try:
-        found = visit.threads.thread(number)
+        found = visit.services.threads.thread(number)
     except UnknownThread:
         raise HTTPException(404) from None
     if found.topic.supplier != supplier:

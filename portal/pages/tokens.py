@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, HTTPException
 from fastapi.responses import Response
 
 from portal.rights import OF_PROGRAMS
 from portal.visit import AVisit, Visit, door
-from storage.tokens import Tokens, TooManyTokens
+from storage.tokens import TooManyTokens
 
 router = APIRouter()
 #: For how many days a token may be made.
@@ -20,7 +20,9 @@ DAYS = (30, 90, 180, 365)
 def suppliers(visit: AVisit) -> Response:
     """Every supplier, with how many tokens it has."""
     known = sorted(visit.desk.pack.shared.suppliers.values(), key=lambda supplier: supplier.name)
-    rows = [(supplier, sum(token.ended_at is None for token in _tokens(visit).of(supplier.id))) for supplier in known]
+    rows = [
+        (supplier, sum(token.ended_at is None for token in visit.services.tokens.of(supplier.id))) for supplier in known
+    ]
     return visit.page("tokens_by_supplier.html", rows=rows)
 
 
@@ -41,7 +43,7 @@ def make(
     if not name.strip() or days not in map(str, DAYS) or not chosen:
         return _page(visit, supplier, problem="tokens.wrong", code=422, **told)
     try:
-        token, made = _tokens(visit).make(supplier, name, chosen, int(days), by=visit.person.who)
+        token, made = visit.services.tokens.make(supplier, name, chosen, int(days), by=visit.person.who)
     except TooManyTokens:
         return _page(visit, supplier, problem="tokens.too_many", code=422, **told)
     except ValueError:
@@ -53,7 +55,7 @@ def make(
 @door(router, "POST", "/zugaenge/{supplier}/widerrufen", "tokens.revoke")
 def revoke(visit: AVisit, supplier: str, token: Annotated[str, Form()] = "") -> Response:
     """End a token at once."""
-    if not _tokens(visit).revoke(supplier, token):
+    if not visit.services.tokens.revoke(supplier, token):
         return _page(visit, supplier, problem="tokens.gone", code=422)
     visit.note("tokens.revoke", f"{supplier} {token}")
     return visit.go(f"/zugaenge/{supplier}")
@@ -66,11 +68,7 @@ def _page(
     if supplier not in visit.desk.pack.suppliers:
         raise HTTPException(404)
     return visit.page(
-        "tokens.html", code=code, supplier=visit.desk.pack.suppliers[supplier], tokens=_tokens(visit).of(supplier),
+        "tokens.html", code=code, supplier=visit.desk.pack.suppliers[supplier], tokens=visit.services.tokens.of(supplier),
         token=token, problem=problem, name=name, days=days, choices=DAYS, acts=OF_PROGRAMS if acts is None else acts,
         all_acts=OF_PROGRAMS,
     )  # fmt: skip
-
-
-def _tokens(visit: Visit) -> Tokens:
-    return cast(Tokens, visit.request.app.state.tokens)

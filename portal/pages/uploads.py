@@ -24,7 +24,7 @@ def begin(visit: AVisit, upload_length: int = Header(ge=0)) -> Response:
     if upload_length > visit.desk.settings.max_file_bytes:
         raise HTTPException(413)
     try:
-        begun = visit.uploads.begin(visit.person.who, upload_length)
+        begun = visit.services.uploads.begin(visit.person.who, upload_length)
     except TooManyUploads:
         raise HTTPException(429) from None
     return Response(status_code=201, headers={**VERSION, "Location": f"/hochladen/{quote(begun.name)}"})
@@ -47,7 +47,7 @@ async def go_on(
         raise HTTPException(415)
     _of(visit, upload)
     try:
-        now = await visit.uploads.append(visit.person.who, upload, upload_offset, visit.request.stream())
+        now = await visit.services.uploads.append(visit.person.who, upload, upload_offset, visit.request.stream())
     except WrongOffset:
         raise HTTPException(409) from None
     except NoSuchUpload:
@@ -61,12 +61,12 @@ async def go_on(
 @door(router, "DELETE", "/hochladen/{upload}", "delivery.upload", sends="bytes")
 def end(visit: AVisit, upload: str) -> Response:
     """Forget what came."""
-    visit.uploads.end(visit.person.who, _of(visit, upload).name)
+    visit.services.uploads.end(visit.person.who, _of(visit, upload).name)
     return Response(status_code=204, headers=VERSION)
 
 
 def _of(visit: AVisit, name: str) -> Upload:
     try:
-        return visit.uploads.find(visit.person.who, name)
+        return visit.services.uploads.find(visit.person.who, name)
     except NoSuchUpload:
         raise HTTPException(404) from None
