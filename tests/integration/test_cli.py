@@ -176,10 +176,15 @@ def test_a_check_gives_the_verdict_of_a_delivery_and_stores_nothing(
     assert verbund("deliveries", "--json").document == before
 
 
-def test_the_period_is_told_from_the_files_name_or_asked_for(verbund: Verbund, files: Path) -> None:
+def test_the_period_is_told_from_the_files_name_or_content_or_asked_for(
+    verbund: Verbund, files: Path, tmp_path: Path
+) -> None:
     words = ["--supplier", "wuppertal-abfall", "--dataset", "waste_balance", "--json"]
     assert verbund("check", files / "Abfallbilanz_2022.csv", *words).document["period"] == "2022"
-    said = verbund("check", files / "Abfallbilanz_gemischt.csv", *words)
+    assert verbund("check", files / "Abfallbilanz_gemischt.csv", *words).document["period"] == "2023"
+    unclear = tmp_path / "Abfallbilanz_irgendwann.csv"
+    unclear.write_text("a;b\n1;2\n", encoding="utf-8")
+    said = verbund("check", unclear, *words)
     assert said.code == 2
     assert "--period" in said.document["error"]
 
