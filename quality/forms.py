@@ -11,7 +11,6 @@ import hashlib
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import polars as pl
 from quality.contract import Contract
 from quality.dialect import Column, Dialect
 from storage.readers import FormatSpec, Landed
-from storage.readers.base import HeaderSpec
+from storage.readers.base import BROKEN_ARCHIVE, HeaderSpec
 
 if TYPE_CHECKING:
     from openpyxl import Workbook
@@ -81,7 +80,7 @@ def mark_of(source: Path) -> Mark | None:
             if archive.getinfo(_PROPERTIES).file_size > _MOST_PROPERTIES:
                 return None
             found = _MARK.search(archive.read(_PROPERTIES))
-    except (KeyError, zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, EOFError, zlib.error):
+    except BROKEN_ARCHIVE:
         return None
     return Mark(*(part.decode() for part in found.groups())) if found else None
 

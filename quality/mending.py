@@ -23,7 +23,7 @@ from storage.ledger.ledger import Ledger
 from storage.ledger.states import SERVED
 from storage.paths import Slot, parse_delivery_id
 from storage.readers import Landed, Unreadable, read
-from storage.readers.base import PROVENANCE, FormatSpec, HeaderSpec
+from storage.readers.base import BROKEN_ARCHIVE, PROVENANCE, FormatSpec, HeaderSpec
 
 #: A receipt's workbook holds 10,000 lines; whoever works on adds a few.
 MOST_LINES = 20_000
@@ -115,7 +115,7 @@ def answered(source: Path, work: Path) -> Answer | None:
             spec = FormatSpec(type="xlsx", sheet=receipt, header=HeaderSpec(rows=0, row=1))
             landed = read(source, spec, Path(folder) / "receipt.parquet", name="")
             cells = pl.read_parquet(landed.path)
-    except (Unreadable, KeyError, zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError):
+    except (Unreadable, *BROKEN_ARCHIVE):
         return None
     if (
         len(landed.columns) < 2

@@ -300,7 +300,7 @@ def _unpacked(file: Path) -> tuple[dict[str, bytes], Manifest]:
                 if len(content) != entry.file_size:
                     raise UnsafePack(f"{entry.file_size} bytes in {entry.filename}", "another number")
                 contents[entry.filename] = content
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise UnsafePack("a packed region (ZIP)", f"{type(error).__name__}: {error}") from error
     manifest = _manifest(contents.pop(MANIFEST, None))
     if set(contents) != set(manifest.files):

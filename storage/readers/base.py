@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +111,11 @@ class Landed:
     units: tuple[str, ...]
     rows: int
     notes: tuple[Note, ...] = ()
+
+
+#: What a damaged, encrypted or strangely packed ZIP archive raises when one of its parts is read; `zipfile` has no common word
+#: for it. (A compression it does not know is a RuntimeError.)
+BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, OSError, RuntimeError, ValueError)
 
 
 class Unreadable(Exception):

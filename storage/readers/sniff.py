@@ -18,7 +18,7 @@ from pathlib import Path
 
 from charset_normalizer import from_bytes
 
-from storage.readers.base import Note, Unreadable
+from storage.readers.base import BROKEN_ARCHIVE, Note, Unreadable
 
 HEAD = 64 * 1024
 DELIMITERS = ";,\t|"
@@ -232,7 +232,7 @@ def _kind_of_zip(source: Path) -> str:
             if "mimetype" in names and "content.xml" in names:
                 with archive.open("mimetype") as part:
                     return "ods" if b"opendocument.spreadsheet" in part.read(200) else "zip"
-    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError, KeyError, EOFError):
+    except BROKEN_ARCHIVE:
         return "zip"
     return "zip"
 

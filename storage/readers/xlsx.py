@@ -101,7 +101,7 @@ def read(source: Path, spec: FormatSpec, to: Path, *, name: str) -> Landed:
         raise wrong_kind(kind, "an Excel workbook (XLSX)")
     try:
         return _read(source, spec, to)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ElementTree.ParseError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ElementTree.ParseError) as error:
         raise _broken(error) from error
     except (CalamineError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno is not None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openpyxl import load_workbook
+from openpyxl import Workbook, load_workbook
+from openpyxl.packaging.custom import StringProperty
 
 from quality.judging import work_queue
 from storage.ledger.ledger import Delivery
@@ -147,6 +149,24 @@ def test_a_workbook_for_another_period_is_refused(bench: TestBench) -> None:
     first = send(bench, bench.file(faulty(), "balance.csv"))
     other = send(bench, workbook_of(bench, first), "2025")
     assert [f["rule"] for f in other["findings"]] == ["mending.other_slot"]
+
+
+@pytest.mark.parametrize("part", ["xl/workbook.xml", "[Content_Types].xml", "docProps/custom.xml"])
+def test_a_workbook_whose_bytes_were_damaged_is_rejected_with_its_reason(bench: TestBench, part: str) -> None:
+    book = bench.file(b"", "damaged.xlsx")
+    made = Workbook()
+    made.custom_doc_props.append(StringProperty(name="Verbund", value="x" * 200))
+    made.save(book)
+    content = bytearray(book.read_bytes())
+    with zipfile.ZipFile(book) as archive:
+        start = archive.getinfo(part).header_offset + 30 + len(part)
+    # no deflated bytes begin like this
+    content[start : start + 20] = b"\xff" * 20
+    book.write_bytes(content)
+    receipt = send(bench, book)
+    assert receipt["state"] == "rejected"
+    # what was agreed here is a CSV; that its inside cannot be read is nobody's crash
+    assert [f["rule"] for f in receipt["findings"]] == ["file.wrong_kind"]
 
 
 def test_where_the_contract_wants_the_whole_file_the_workbook_is_refused(bench: TestBench) -> None:
