@@ -10,8 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import clock
-from storage.ledger import opening
 from storage.ledger import tables as t
+from storage.ledger.opening import Store
 
 LONGEST_REASON = 1_000
 _AT_ONCE = 2_000
@@ -44,20 +44,8 @@ class Confirmation:
         }
 
 
-class Confirmations:
-    """Every confirmation of one installation. Many threads and processes may use it at once.
-
-    Args:
-        url: Of the ledger's database, brought to its present shape by `Ledger.migrate`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = opening.open_engine(url)
-        self._writing = self._engine.execution_options(writes=True)
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._engine.dispose()
+class Confirmations(Store):
+    """Every confirmation of one installation. Many threads and processes may use it at once."""
 
     def confirm(self, delivery_id: str, rule: str, rows: int, *, who: str, author: str, reason: str) -> Confirmation:
         """Write a confirmation down; it counts instead of an earlier one.
@@ -72,7 +60,7 @@ class Confirmations:
             "delivery_id": delivery_id, "rule": rule, "rows": rows, "at": clock.now(), "who": who, "author": author,
             "reason": told,
         }  # fmt: skip
-        with self._writing.begin() as c:
+        with self._write() as c:
             c.execute(sa.insert(t.confirmations), row)
         return Confirmation(**row)
 

@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import clock
-from storage.ledger import opening
 from storage.ledger import tables as t
+from storage.ledger.opening import Store
 from storage.paths import Slot
 
 
@@ -28,20 +28,8 @@ class Draft:
     delivery_id: str | None
 
 
-class Drafts:
-    """The drafts of one installation. Many threads and processes may use it at once.
-
-    Args:
-        url: Of the ledger's database, brought to its present shape by `Ledger.migrate`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = opening.open_engine(url)
-        self._writing = self._engine.execution_options(writes=True)
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._engine.dispose()
+class Drafts(Store):
+    """The drafts of one installation. Many threads and processes may use it at once."""
 
     def save(
         self, person_id: str, slot: Slot, rows: Sequence[Mapping[str, str]], *, delivery_id: str | None = None
@@ -49,7 +37,7 @@ class Drafts:
         """Keep what somebody entered for a slot, in place of what they kept before."""
         key = _key(person_id, slot)
         told = {"rows": [dict(row) for row in rows], "saved_at": clock.now(), "delivery_id": delivery_id}
-        with self._writing.begin() as c:
+        with self._write() as c:
             c.execute(sa.delete(t.drafts).where(*_is(key)))
             c.execute(sa.insert(t.drafts).values(**key, **told))
 
@@ -61,7 +49,7 @@ class Drafts:
 
     def drop(self, person_id: str, slot: Slot) -> None:
         """Throw away what somebody kept for a slot."""
-        with self._writing.begin() as c:
+        with self._write() as c:
             c.execute(sa.delete(t.drafts).where(*_is(_key(person_id, slot))))
 
     def of(self, person_id: str, supplier: str) -> list[Draft]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal, cast, get_args
@@ -17,8 +16,8 @@ from typing import Any, Literal, cast, get_args
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.ledger import opening
 from storage.ledger import tables as t
+from storage.ledger.opening import Store
 
 #: As it happens, or once a day.
 Pace = Literal["at_once", "daily"]
@@ -69,20 +68,8 @@ class Choice:
     deputy_id: str | None = None
 
 
-class Mails:
-    """The outbox of one installation. Many threads and processes may use it at once; only one may send.
-
-    Args:
-        url: Of the ledger's database, brought to its present shape by `Ledger.migrate`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = opening.open_engine(url)
-        self._writing = self._engine.execution_options(writes=True)
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._engine.dispose()
+class Mails(Store):
+    """The outbox of one installation. Many threads and processes may use it at once; only one may send."""
 
     # --- what is to be told ---
 
@@ -218,11 +205,6 @@ class Mails:
     def _found(self, where: sa.ColumnElement[bool]) -> list[Mail]:
         with self._engine.connect() as c:
             return [Mail(**row._mapping) for row in c.execute(sa.select(t.mails).where(where).order_by(t.mails.c.id))]
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        with self._writing.begin() as connection:
-            yield connection
 
 
 _OPEN = t.mails.c.sent_at.is_(None) & t.mails.c.failed_at.is_(None)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, get_args
@@ -20,8 +19,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from storage import clock
-from storage.ledger import opening
 from storage.ledger import tables as t
+from storage.ledger.opening import Store
 
 Role = Literal["clerk", "lead", "coordinator", "engineer", "observer"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -89,20 +88,8 @@ class Invitation:
     invited_by: str
 
 
-class People:
-    """Everybody of one installation. Many threads and processes may use it at once.
-
-    Args:
-        url: Of the ledger's database, brought to its present shape by `Ledger.migrate`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = opening.open_engine(url)
-        self._writing = self._engine.execution_options(writes=True)
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._engine.dispose()
+class People(Store):
+    """Everybody of one installation. Many threads and processes may use it at once."""
 
     # --- coming in ---
 
@@ -340,11 +327,6 @@ class People:
              "expires_at": now + LONGEST},
         )  # fmt: skip
         return cookie, Session(_person(c, person_id), form)
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        with self._writing.begin() as connection:
-            yield connection
 
 
 def _digest(token: str) -> str:

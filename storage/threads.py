@@ -7,8 +7,7 @@ coordination, read the same one. Who may say what is decided in `portal.rights`;
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
@@ -17,8 +16,8 @@ from typing import Any, Literal, cast, get_args
 import sqlalchemy as sa
 
 from storage import clock
-from storage.ledger import opening
 from storage.ledger import tables as t
+from storage.ledger.opening import Store
 
 About = Literal["receipt", "rule", "figure"]
 Kind = Literal["ask", "answer", "contest", "decide"]
@@ -172,20 +171,8 @@ class Thread:
                 return True
 
 
-class Threads:
-    """Every thread of one installation. Many threads and processes may use it at once.
-
-    Args:
-        url: Of the ledger's database, brought to its present shape by `Ledger.migrate`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = opening.open_engine(url)
-        self._writing = self._engine.execution_options(writes=True)
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._engine.dispose()
+class Threads(Store):
+    """Every thread of one installation. Many threads and processes may use it at once."""
 
     def open(
         self, topic: Topic, kind: Literal["ask", "contest"], speaker: Speaker, text: str, due_at: datetime | None = None
@@ -287,11 +274,6 @@ class Threads:
     def _found(self, where: sa.ColumnElement[bool]) -> list[Thread]:
         with self._engine.connect() as c:
             return _chosen(c, where)
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        with self._writing.begin() as connection:
-            yield connection
 
 
 def figure_id(indicator: str, area: str, period: str) -> str:

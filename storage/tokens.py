@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,8 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import clock
-from storage.ledger import opening
 from storage.ledger import tables as t
+from storage.ledger.opening import Store
 from storage.paths import checked_supplier
 
 #: What every token begins with, so that those who look for secrets in the open know it.
@@ -72,20 +71,8 @@ class Token:
         return self.expires_at if self.expires_at <= clock.now() else None
 
 
-class Tokens:
-    """The tokens of one installation. Many threads and processes may use it at once.
-
-    Args:
-        url: Of the ledger's database, brought to its present shape by `Ledger.migrate`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = opening.open_engine(url)
-        self._writing = self._engine.execution_options(writes=True)
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._engine.dispose()
+class Tokens(Store):
+    """The tokens of one installation. Many threads and processes may use it at once."""
 
     def make(self, supplier: str, name: str, acts: Collection[str], days: int, *, by: str) -> tuple[str, Token]:
         """A new token, which is told here and never again, and what is kept of it.
@@ -152,11 +139,6 @@ class Tokens:
         chosen = sa.select(t.api_tokens).where(t.api_tokens.c.supplier == supplier)
         with self._engine.connect() as c:
             return [_token(row) for row in c.execute(chosen.order_by(t.api_tokens.c.created_at.desc()))]
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        with self._writing.begin() as connection:
-            yield connection
 
 
 def _digest(token: str) -> str:

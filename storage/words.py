@@ -12,8 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import clock
-from storage.ledger import opening
 from storage.ledger import tables as t
+from storage.ledger.opening import Store
 
 LONGEST_WORD, LONGEST_REASON = 200, 1_000
 
@@ -38,20 +38,8 @@ class Word:
     delivery_id: str | None
 
 
-class Words:
-    """Every mapping of one installation. Many threads and processes may use it at once.
-
-    Args:
-        url: Of the ledger's database, brought to its present shape by `Ledger.migrate`.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._engine = opening.open_engine(url)
-        self._writing = self._engine.execution_options(writes=True)
-
-    def close(self) -> None:
-        """Give the connections back."""
-        self._engine.dispose()
+class Words(Store):
+    """Every mapping of one installation. Many threads and processes may use it at once."""
 
     def map(
         self, code_list: str, supplier: str, word: str, code: str | None, *, who: str, author: str, reason: str,
@@ -71,7 +59,7 @@ class Words:
             "list": code_list, "supplier": supplier, "word": word, "code": code, "at": clock.now(), "who": who,
             "author": author, "reason": told, "delivery_id": delivery_id,
         }  # fmt: skip
-        with self._writing.begin() as c:
+        with self._write() as c:
             made: int = c.execute(sa.insert(t.word_mappings).values(row).returning(t.word_mappings.c.id)).scalar_one()
             return _read(c.execute(sa.select(t.word_mappings).where(t.word_mappings.c.id == made)).one())
 

@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,26 @@ def open_engine(url: str) -> sa.Engine:
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+class Store:
+    """Tables that lie in the ledger's database and are none of its own. Many threads and processes may use one at once.
+
+    Args:
+        url: Of the ledger's database, brought to its present shape by `Ledger.migrate`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        self._writing = self._engine.execution_options(writes=True)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    def _write(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction that writes."""
+        return self._writing.begin()
 
 
 def migrate(engine: sa.Engine) -> None:
