@@ -171,7 +171,7 @@ def hand_in(settings: Settings, address: str, rounds: int) -> Spread:
     """Seconds from handing in to the verdict on the page, for suppliers who begin in the same moment."""
     people = [browser(settings, address, "clerk", depot(nth)) for nth in range(1, AT_ONCE + 1)]
     spent: list[float] = []
-    failed: list[BaseException] = []
+    failed: list[Exception] = []
     together = threading.Barrier(AT_ONCE)
 
     def one(nth: int) -> None:
@@ -193,7 +193,7 @@ def hand_in(settings: Settings, address: str, rounds: int) -> Spread:
                     time.sleep(0.5)
                 if month > 1:
                     spent.append(time.perf_counter() - began)
-        except BaseException as error:
+        except Exception as error:
             failed.append(error)
             together.abort()
 

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from httpx import Response
 
 from portal.app import make_app
+from portal.services import Services
 from portal.visit import COOKIE
 from quality.desk import Desk
 from storage.people import People, Role
@@ -29,7 +32,7 @@ class Somebody:
     client: TestClient
     form: str = ""
 
-    def post(self, path: str, **data: str) -> object:
+    def post(self, path: str, **data: str) -> Response:
         return self.client.post(path, data={"form": self.form, **data})
 
 
@@ -40,6 +43,18 @@ class Stage:
     desk: Desk
     people: People
     client: TestClient
+
+    @property
+    def app(self) -> FastAPI:
+        """What answers."""
+        assert isinstance(self.client.app, FastAPI)
+        return self.client.app
+
+    @property
+    def services(self) -> Services:
+        """What it works with, to be put out of order."""
+        services: Services = self.app.state.services
+        return services
 
     def browser(self) -> TestClient:
         """A new one, with no cookies."""

@@ -229,7 +229,7 @@ def test_a_file_comes_in_parts_without_its_length(program: Program) -> None:
 def test_more_than_the_platform_takes_is_refused_while_it_comes(
     stage: Stage, program: Program, monkeypatch: pytest.MonkeyPatch, in_one: bool
 ) -> None:
-    desk = stage.client.app.state.services.desk  # type: ignore[attr-defined]
+    desk = stage.services.desk
     monkeypatch.setattr(desk, "settings", desk.settings.model_copy(update={"max_file_bytes": 10}))
     content = balance("2009")
     assert is_problem(program.send(content if in_one else in_parts(content), period="2009"), 413, "too_large")
@@ -295,7 +295,7 @@ class Busy:
 def test_a_check_that_cannot_be_done_says_why(
     stage: Stage, program: Program, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, kind: str
 ) -> None:
-    monkeypatch.setattr(stage.client.app.state.services, "checks", Busy(error))  # type: ignore[attr-defined]
+    monkeypatch.setattr(stage.services, "checks", Busy(error))
     assert is_problem(program.send(balance("2006"), CHECKS, period="2006"), code, kind)
 
 
@@ -308,7 +308,7 @@ def test_a_program_is_told_to_try_again_when_store_or_database_are_away(
     def away(*args: object, **more: object) -> None:
         raise error
 
-    monkeypatch.setattr(stage.client.app.state.services.desk, "receive", away)  # type: ignore[attr-defined]
+    monkeypatch.setattr(stage.services.desk, "receive", away)
     answer = program.send(balance("2005"), period="2005")
     assert is_problem(answer, 503, "trouble") and answer.headers["retry-after"]
     clerk = stage.signed_in("clerk")

@@ -48,7 +48,7 @@ def headers(stage: Stage) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def interface(stage: Stage) -> Any:
-    return schemathesis.openapi.from_asgi("/api/v1/openapi.json", stage.client.app)
+    return schemathesis.openapi.from_asgi("/api/v1/openapi.json", stage.app)
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.name.lower())
