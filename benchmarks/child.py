@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.region import LOAD_PROFILE_YEAR, METERS, home
+from tests.support.memory import peak_mib
 
 
 def accept(file: str, folder: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def accept(file: str, folder: str) -> dict[str, Any]:
         (desk.lake, "replace", "accept"), (desk, "_tell_supplier", "receipt"),
     ):  # fmt: skip
         _timed(owner, name, stage, stages)
-    before = _peak()
+    before = peak_mib()
     began, used = time.perf_counter(), time.process_time()
     delivery = desk.receive(Path(file), METERS, LOAD_PROFILE_YEAR, "2025", file_name="lastgang.csv", who="benchmark")
     judged = desk.judge(delivery)
@@ -42,7 +42,7 @@ def accept(file: str, folder: str) -> dict[str, Any]:
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
     desk.close()
     return {
-        "seconds": seconds, "cpu": cpu, "stages": stages, "peak_mb": _peak(), "warm_mb": before,
+        "seconds": seconds, "cpu": cpu, "stages": stages, "peak_mb": peak_mib(), "warm_mb": before,
         "state": judged.verdict.state, "rows": judged.verdict.rows.delivered,
         "accepted": judged.verdict.rows.accepted + judged.verdict.rows.accepted_with_warning,
         "findings": {finding.rule: finding.rows for finding in judged.verdict.findings},
@@ -53,7 +53,7 @@ def polars(file: str, to: str) -> dict[str, Any]:
     """The baseline: polars alone reads the file, converts dates and decimals, and writes Parquet."""
     import polars as pl
 
-    before, began, used = _peak(), time.perf_counter(), time.process_time()
+    before, began, used = peak_mib(), time.perf_counter(), time.process_time()
     pl.scan_csv(file, separator=";", decimal_comma=True, schema_overrides=_TEXT, ignore_errors=True).with_columns(
         pl.col("Zeit").str.to_datetime("%d.%m.%Y %H:%M", strict=False)
     ).sink_parquet(to, compression="zstd", engine="streaming")
@@ -64,14 +64,14 @@ def polars_text(file: str, to: str) -> dict[str, Any]:
     """The same with every cell left as text."""
     import polars as pl
 
-    before, began, used = _peak(), time.perf_counter(), time.process_time()
+    before, began, used = peak_mib(), time.perf_counter(), time.process_time()
     pl.scan_csv(file, separator=";", infer_schema=False).sink_parquet(to, compression="zstd", engine="streaming")
     return _told(began, used, before)
 
 
 def _told(began: float, used: float, warm_mb: float) -> dict[str, Any]:
     seconds, cpu = time.perf_counter() - began, time.process_time() - used
-    return {"seconds": seconds, "cpu": cpu, "peak_mb": _peak(), "warm_mb": warm_mb}
+    return {"seconds": seconds, "cpu": cpu, "peak_mb": peak_mib(), "warm_mb": warm_mb}
 
 
 def _text_columns() -> dict[str, Any]:
@@ -105,10 +105,6 @@ def _clocked(stage: str, into: dict[str, tuple[float, float]]) -> Iterator[None]
     finally:
         seconds, cpu = into.get(stage, (0.0, 0.0))
         into[stage] = (seconds + time.perf_counter() - began, cpu + time.process_time() - used)
-
-
-def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {"accept": accept, "polars": polars, "polars-text": polars_text}

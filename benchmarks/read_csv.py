@@ -30,12 +30,13 @@ from pathlib import Path
 import polars as pl
 from storage.readers.base import FormatSpec, read
 import storage.readers.csv
+from tests.support.memory import peak_mib
 source, to = Path(sys.argv[1]), Path(sys.argv[2])
 wall = time.perf_counter()
 {work}
 wall = time.perf_counter() - wall
 used = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+print(json.dumps([wall, used.ru_utime + used.ru_stime, peak_mib()]))
 """
 
 

@@ -41,10 +41,11 @@ FITTING = {("nrw_counties.csv", "land-statistics")}
 
 #: One process judges everything, and tells a line per verdict; what it writes last is its peak of memory in MiB.
 WALK = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from quality.desk import Desk
 from storage.settings import Settings
+from tests.support.memory import peak_mib
 
 data, home, region, agreements = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 desk = Desk(Settings(home=home, region=region))
@@ -61,7 +62,7 @@ for number, file in enumerate(files):
         print(json.dumps([str(file.relative_to(data)), supplier, time.monotonic() - began, document]), flush=True)
 left = [table for (table,) in desk.bench.connection.execute("select table_name from duckdb_tables() where temporary").fetchall()]
 print(json.dumps(["", "left", 0, left]))
-print(json.dumps(["", "peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, {}]))
+print(json.dumps(["", "peak", peak_mib(), {}]))
 """
 
 

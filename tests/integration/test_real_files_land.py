@@ -136,9 +136,10 @@ def test_mscons_energy_per_metering_point_equals_a_plain_reading_of_the_segments
 
 
 WALK = """
-import json, resource, sys, time
+import json, sys, time
 from pathlib import Path
 from storage.readers.base import FormatSpec, Unreadable, read
+from tests.support.memory import peak_mib
 specs = [
     FormatSpec(type="csv"),
     FormatSpec(type="csv", encoding="cp1252", delimiter=";", header={"row": 7}, units_rows=1, stop_at="^__"),
@@ -160,7 +161,7 @@ for file in sorted(Path(sys.argv[1]).rglob("*")):
                 assert not to.exists(), f"{file} refused, and a table left behind"
             to.unlink(missing_ok=True)
             print(json.dumps([str(file), spec.type, said, time.monotonic() - began]), flush=True)
-print(json.dumps(["", "", "peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+print(json.dumps(["", "", "peak", peak_mib()]))
 """
 
 

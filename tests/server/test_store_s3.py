@@ -315,19 +315,20 @@ def test_a_process_that_was_forked_has_connections_of_its_own(make_store: MakeSt
 def test_a_large_file_costs_no_memory_in_proportion(minio_access: S3Access, bucket: str, tmp_path: Path) -> None:
     assert prepare_bucket(minio_access, bucket) == ""
     script = """
-import hashlib, resource, sys
+import hashlib, sys
 from pathlib import Path
 from storage.objects.s3 import S3Access, S3Store
+from tests.support.memory import peak_mib
 endpoint, user, secret, ca_file, bucket, file = sys.argv[1:]
 store = S3Store(S3Access(endpoint, user, secret, ca_file=Path(ca_file)), bucket)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mib()
 stored = store.put_by_content(Path(file), lambda sha256: sha256)
 digest = hashlib.sha256()
 with store.open(stored.key) as found:
     while chunk := found.read(1 << 20):
         digest.update(chunk)
 assert digest.hexdigest() == stored.sha256
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print(int(peak_mib() - before))
 """
     large = tmp_path / "large"
     with large.open("wb") as into:
