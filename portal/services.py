@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from portal.provider import Provider
+from portal.rights import may
 from portal.uploads import Uploads
 from quality.checking import Checks
 from quality.desk import Desk
@@ -16,10 +17,10 @@ from quality.lineage import Lineage
 from quality.scorecard import Troubles
 from storage.drafts import Drafts
 from storage.mails import Mails
-from storage.people import People
+from storage.people import PORTAL, People
 from storage.settings import Settings
 from storage.threads import Threads
-from storage.tokens import Tokens
+from storage.tokens import Token, Tokens
 from storage.waiting import WaitingRoom
 
 
@@ -54,6 +55,14 @@ class Services:
     mails: Mails
     lineage: Lineage
     troubles: Troubles
+
+    def vouched(self, token: Token) -> bool:
+        """Whether who made a token may still make it; one ends with its maker's right, and is good again with it.
+
+        What an operator made stands without anybody.
+        """
+        by = token.created_by
+        return not by.startswith(PORTAL) or may(self.people.who(by), "tokens.make", token.supplier)
 
 
 @contextmanager

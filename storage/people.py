@@ -34,6 +34,9 @@ SHORTEST_PASSWORD = 12
 #: alone: anybody could lock anybody out.
 PER_ADDRESS, PER_ACCOUNT, FAILURES_COUNT_FOR = 50, 5, timedelta(minutes=15)
 
+#: What somebody's name in ledger and acts begins with.
+PORTAL = "portal:"
+
 _hasher = PasswordHasher()
 
 
@@ -66,7 +69,7 @@ class Person:
     @property
     def who(self) -> str:
         """As ledger and acts name this person."""
-        return f"portal:{self.email}"
+        return PORTAL + self.email
 
 
 @dataclass(frozen=True)
@@ -267,6 +270,14 @@ class People(Store):
             )
             return [_person(c, row.person_id) for row in ids.all()]
 
+    def who(self, name: str) -> Person | None:
+        """Whom ledger and acts name so; None where that is nobody who may sign in (any more)."""
+        own, email = t.people.c, name.removeprefix(PORTAL)
+        with self._engine.connect() as c:
+            chosen = sa.select(own.person_id).where(own.email == email, own.disabled_at.is_(None))
+            row = c.execute(chosen).one_or_none() if name.startswith(PORTAL) else None
+            return _person(c, row.person_id) if row else None
+
     # --- calendars that programs ask for ---
 
     def renew_feed(self, person: Person) -> str:
@@ -300,11 +311,36 @@ class People(Store):
         with self._write() as c:
             c.execute(sa.insert(t.acts), row)
 
-    def acts(self, limit: int = 200) -> list[Mapping[str, Any]]:
-        """The newest first."""
+    def acts(
+        self, limit: int = 200, *, before: int | None = None, after: int | None = None, who: str = "", act: str = ""
+    ) -> list[Mapping[str, Any]]:
+        """The newest first.
+
+        Args:
+            limit: At most so many.
+            before: Of those that are older than the act of this id, the newest.
+            after: Of those that are newer than the act of this id, the oldest.
+            who: Part of the name of whoever did it.
+            act: What was done.
+        """
+        own = t.acts.c
+        chosen = sa.select(t.acts).limit(limit)
+        if who:
+            chosen = chosen.where(sa.func.lower(own.who).contains(who.casefold(), autoescape=True))
+        if act:
+            chosen = chosen.where(own.act == act)
+        if after is not None:
+            chosen = chosen.where(own.id > after).order_by(own.id)
+        else:
+            chosen = chosen.where(own.id < before if before is not None else sa.true()).order_by(own.id.desc())
         with self._engine.connect() as c:
-            rows = c.execute(sa.select(t.acts).order_by(t.acts.c.id.desc()).limit(limit))
-            return [dict(row._mapping) for row in rows]
+            found = [dict(row._mapping) for row in c.execute(chosen)]
+        return sorted(found, key=lambda row: -int(row["id"]))
+
+    def kinds_of_acts(self) -> list[str]:
+        """What was done at all."""
+        with self._engine.connect() as c:
+            return list(c.execute(sa.select(t.acts.c.act).distinct().order_by(t.acts.c.act)).scalars())
 
     def _may_try(self, email: str, address: str) -> None:
         s = t.sign_ins.c

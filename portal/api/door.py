@@ -78,9 +78,9 @@ def call_of(request: Request, shown: Annotated[Any, Security(_bearer)]) -> Call:
     """The call behind a request."""
     if shown is None:
         return Call(request, None)
-    tokens = services_of(request).tokens
+    services = services_of(request)
     try:
-        return Call(request, tokens.use(shown.credentials))
+        token = services.tokens.use(shown.credentials)
     except TokenRefused as error:
         problem = (
             "api.token_unknown"
@@ -90,6 +90,9 @@ def call_of(request: Request, shown: Annotated[Any, Security(_bearer)]) -> Call:
             else "api.token_expired"
         )
         raise Problem(status.HTTP_401_UNAUTHORIZED, problem, headers=_asked("invalid_token")) from None
+    if not services.vouched(token):
+        raise Problem(status.HTTP_401_UNAUTHORIZED, "api.token_unvouched", headers=_asked("invalid_token"))
+    return Call(request, token)
 
 
 ACall = Annotated[Call, Depends(call_of)]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from typing import Annotated, cast
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, HTTPException
+from fastapi import APIRouter, Form, HTTPException, Query
 from fastapi.responses import Response
 
 from portal.visit import AVisit, Visit, door
 from storage.people import ROLES, Role
 
 router = APIRouter()
+#: So many acts stand on a page.
+ACTS = 100
+#: An act's number, as far as the database counts.
+Place = Annotated[int | None, Query(ge=0, lt=2**63)]
 
 
 @door(router, "GET", "/menschen", "people.see")
@@ -38,9 +43,34 @@ def invite(
 
 
 @door(router, "GET", "/verlauf", "acts.see")
-def acts(visit: AVisit) -> Response:
-    """What was done through these pages, the newest first."""
-    return visit.page("acts.html", acts=visit.people.acts())
+def acts(visit: AVisit, wer: str = "", was: str = "", vor: Place = None, nach: Place = None) -> Response:
+    """What was done through these pages, the newest first, page by page from a place that stays where it is."""
+    # no name has a zero in it, and PostgreSQL would not hear of one
+    only = {"who": wer.strip().replace("\0", ""), "act": was.replace("\0", "")}
+    # one more than is shown tells whether there is another page
+    shown = visit.people.acts(ACTS + 1, before=vor, after=nach, **only)
+    more = len(shown) > ACTS
+    told = {"wer": only["who"], "was": only["act"]}
+    if nach is not None and not more:
+        # what came meanwhile fills the first page
+        return visit.go(f"/verlauf?{_query(**told)}")
+    shown = shown[1:] if nach is not None else shown[:ACTS]
+    first, last = (shown[0]["id"], shown[-1]["id"]) if shown else (None, None)
+    newer = _query(**told, nach=first) if shown and (vor is not None or nach is not None) else None
+    older = _query(**told, vor=last) if more or nach is not None else None
+    return visit.page(
+        "acts.html",
+        acts=shown,
+        newer=newer,
+        older=older,
+        who=only["who"],
+        act=only["act"],
+        kinds=visit.people.kinds_of_acts(),
+    )
+
+
+def _query(**told: object) -> str:
+    return urlencode({name: value for name, value in told.items() if value})
 
 
 def _page(visit: Visit, *, link: str | None = None, problem: str | None = None, code: int = 200) -> Response:

@@ -20,8 +20,10 @@ DAYS = (30, 90, 180, 365)
 def suppliers(visit: AVisit) -> Response:
     """Every supplier, with how many tokens it has."""
     known = sorted(visit.desk.pack.shared.suppliers.values(), key=lambda supplier: supplier.name)
+    services = visit.services
     rows = [
-        (supplier, sum(token.ended_at is None for token in visit.services.tokens.of(supplier.id))) for supplier in known
+        (supplier, sum(token.ended_at is None and services.vouched(token) for token in services.tokens.of(supplier.id)))
+        for supplier in known
     ]
     return visit.page("tokens_by_supplier.html", rows=rows)
 
@@ -67,8 +69,10 @@ def _page(
 ) -> Response:  # fmt: skip
     if supplier not in visit.desk.pack.suppliers:
         raise HTTPException(404)
+    there = visit.services.tokens.of(supplier)
     return visit.page(
-        "tokens.html", code=code, supplier=visit.desk.pack.suppliers[supplier], tokens=visit.services.tokens.of(supplier),
+        "tokens.html", code=code, supplier=visit.desk.pack.suppliers[supplier], tokens=there,
+        unvouched={one.token_id for one in there if not visit.services.vouched(one)},
         token=token, problem=problem, name=name, days=days, choices=DAYS, acts=OF_PROGRAMS if acts is None else acts,
         all_acts=OF_PROGRAMS,
     )  # fmt: skip

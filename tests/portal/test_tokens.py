@@ -10,12 +10,15 @@ import pytest
 import sqlalchemy as sa
 
 from portal.rights import OF_PROGRAMS
+from portal.texts import text
 from storage import clock
 from storage import tokens as keeping
+from storage.people import Role
 from storage.tokens import TokenRefused, Tokens, TooManyTokens
 from tests.portal.conftest import Somebody, Stage
 from tests.support.bench import THIRD, WORKS
 
+SENTENCE = "ein langer satz"
 DUTIES = f"/api/v1/suppliers/{WORKS}/duties"
 
 
@@ -66,6 +69,31 @@ def test_a_token_that_has_expired_lets_nobody_in(stage: Stage, monkeypatch: pyte
     monkeypatch.setattr(clock, "now", lambda: later)
     code, problem = call(stage, token)
     assert (code, problem["type"]) == (401, "urn:verbund:problem:token_expired")
+
+
+def test_a_token_rests_while_its_maker_may_make_none(stage: Stage) -> None:
+    people, lead = stage.people, stage.signed_in("lead")
+    names = ("gone", "moved", "stays")
+    makers = {
+        name: people.accept(people.invite(f"{name}@example.org", name, "lead", WORKS, by="test"), SENTENCE)
+        for name in names
+    }
+    tokens = Tokens(stage.desk.settings.ledger_url)
+    made = {name: tokens.make(WORKS, name, OF_PROGRAMS, 30, by=maker.who)[0] for name, maker in makers.items()}
+    assert {call(stage, token)[0] for token in made.values()} == {200}
+    people.disable("gone@example.org")
+    # as a provider of identities tells it: a clerk now, and a lead elsewhere
+    told: list[tuple[Role, str]] = [("clerk", WORKS), ("lead", THIRD)]
+    people.sign_in_by_provider("moved@example.org", "moved", told, "test")
+    for name in ("gone", "moved"):
+        code, problem = call(stage, made[name])
+        assert (code, problem["type"]) == (401, "urn:verbund:problem:token_unvouched")
+        assert problem["title"] and problem["detail"]
+    assert call(stage, made["stays"])[0] == 200
+    assert lead.client.get(f"/zugaenge/{WORKS}").text.count(text("tokens.unvouched", "de")) == 2
+    people.sign_in_by_provider("moved@example.org", "moved", [("lead", WORKS)], "test")
+    assert call(stage, made["moved"])[0] == 200
+    tokens.close()
 
 
 @pytest.mark.parametrize("shown", [None, "", "verbund_", "verbund_" + "a" * 43, "x" * 5000])
