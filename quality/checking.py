@@ -17,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from quality.desk import Desk, Refused
+from quality.desk import Desk, NotAgreed, Refused
 from quality.errors import PlatformTrouble
 from quality.recognition import recognise
 from storage.settings import GIB, Settings
@@ -54,16 +54,18 @@ class Checks:
         self._asking: set[str] = set()
         self._worker: tuple[BaseProcess, Connection] | None = None
 
-    def check(self, source: Path, supplier: str, dataset: str, period: str, *, file_name: str) -> dict[str, Any]:
+    def check(
+        self, source: Path, supplier: str, dataset: str, period: str, *, file_name: str, dialect: str | None = None
+    ) -> dict[str, Any]:
         """What `Desk.check` says of a file.
 
         Raises:
-            Refused: There is no such supplier or dataset, or the period is none.
+            Refused: There is no such supplier or dataset, the period is none, or the dialect is not agreed for it.
             CannotCheck: The file takes too long, or kills who reads it.
             CheckBusy: The supplier has a check running, or too many wait.
             PlatformTrouble: The work could not be done.
         """
-        return self._in_turn(supplier, ("check", source, supplier, dataset, period, file_name))
+        return self._in_turn(supplier, ("check", source, supplier, dataset, period, file_name, dialect))
 
     def recognise(
         self, source: Path, supplier: str, *, file_name: str, dataset: str = "", period: str = ""
@@ -75,7 +77,7 @@ class Checks:
             CheckBusy: The supplier has a check running, or too many wait.
             PlatformTrouble: The work could not be done.
         """
-        return self._in_turn(supplier, ("recognise", source, supplier, dataset, period, file_name))
+        return self._in_turn(supplier, ("recognise", source, supplier, dataset, period, file_name, None))
 
     def _in_turn(self, supplier: str, asked: tuple[object, ...]) -> dict[str, Any]:
         if supplier in self._asking:
@@ -142,11 +144,17 @@ def _refuse(told: Mapping[str, str]) -> dict[str, Any]:
     raise Refused(**told)
 
 
+def _not_agreed(told: Mapping[str, str]) -> dict[str, Any]:
+    raise NotAgreed(**told)
+
+
 def _trouble(told: str) -> dict[str, Any]:
     raise PlatformTrouble("a file could not be checked", cause=told)
 
 
-_ANSWERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {"verdict": _told, "refused": _refuse, "trouble": _trouble}
+_ANSWERS: Mapping[str, Callable[[Any], dict[str, Any]]] = {
+    "verdict": _told, "refused": _refuse, "not agreed": _not_agreed, "trouble": _trouble,
+}  # fmt: skip
 
 
 def _serve(connection: Connection, settings: Settings) -> None:
@@ -158,7 +166,7 @@ def _serve(connection: Connection, settings: Settings) -> None:
     connection.send("ready")
     while True:
         try:
-            what, source, supplier, dataset, period, file_name = connection.recv()
+            what, source, supplier, dataset, period, file_name, dialect = connection.recv()
         except EOFError:
             desk.close()
             return
@@ -169,9 +177,11 @@ def _serve(connection: Connection, settings: Settings) -> None:
                 )
                 connection.send(("verdict", proposal.plain()))
             else:
-                connection.send(("verdict", desk.check(source, supplier, dataset, period, file_name=file_name)))
+                told = desk.check(source, supplier, dataset, period, file_name=file_name, dialect=dialect)
+                connection.send(("verdict", told))
         except Refused as error:
-            connection.send(("refused", {"expected": error.expected, "found": error.found}))
+            kind = "not agreed" if isinstance(error, NotAgreed) else "refused"
+            connection.send((kind, {"expected": error.expected, "found": error.found}))
         except Exception as error:
             log.exception("a file could not be checked")
             connection.send(("trouble", repr(error)))

@@ -32,8 +32,9 @@ from quality.calendar import OwedSlot
 from quality.contract import Contract
 from quality.errors import PlatformTrouble
 from quality.heartbeat import with_heartbeat
-from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, choose_dialect, judge
+from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
 from quality.mending import Mends, answered, goes_back
+from quality.reading import agreed_at, choose_dialect
 from quality.receipt import (
     ReceiptFiles,
     Sent,
@@ -88,6 +89,10 @@ class Refused(ValueError):
     def __init__(self, expected: str, found: str) -> None:
         self.expected, self.found = expected, found
         super().__init__(f"expected {expected}, found {found}")
+
+
+class NotAgreed(Refused):
+    """The dialect that was chosen is not agreed for supplier, dataset and period."""
 
 
 class Desk:
@@ -204,19 +209,21 @@ class Desk:
 
     def receive(
         self, source: Path | BinaryIO, supplier: str, dataset: str, period: str, *, file_name: str, who: str,
-        origin: str = "command", synthetic: bool | None = None,
+        origin: str = "command", synthetic: bool | None = None, dialect: str | None = None,
     ) -> Delivery:  # fmt: skip
         """Take in a file: vault, ledger, receipt 1. It is judged later, by whoever works the queue.
 
+        `dialect` is chosen by the sender; without it the file tells.
+
         Raises:
-            Refused: There is no such supplier or dataset, or the period is none.
+            Refused: There is no such supplier or dataset, the period is none, or the dialect is not agreed for it.
         """
-        self._known(supplier, dataset, period)
+        self._known(supplier, dataset, period, dialect)
         kept = self.vault.keep(source, self.settings.max_file_bytes)
         reached("vault.kept")
         delivery = self.ledger.receive(
             supplier, dataset, period, kept.sha256, kept.size, file_name, origin, who,
-            synthetic=self._is_synthetic(supplier, synthetic),
+            synthetic=self._is_synthetic(supplier, synthetic), dialect=dialect or None,
         )  # fmt: skip
         reached("ledger.received")
         self._acknowledge(delivery)
@@ -478,16 +485,18 @@ class Desk:
             noted[delivery_id] = at
         self.ledger.acknowledge(noted, self.who)
 
-    def _known(self, supplier: str, dataset: str, period: str) -> None:
+    def _known(self, supplier: str, dataset: str, period: str, dialect: str | None = None) -> None:
         pack = self.pack
         if supplier not in pack.suppliers:
             raise Refused(f"a supplier of {pack.region.name} ({', '.join(sorted(pack.suppliers))})", supplier)
         if dataset not in pack.contracts:
             raise Refused(f"a dataset ({', '.join(sorted(pack.contracts))})", dataset)
         try:
-            read_period(period)
+            at = read_period(period)
         except ValueError as error:
             raise Refused("a period like 2024, 2024-Q3, 2024-07 or 2024-07-31", period) from error
+        if dialect and dialect not in (agreed := agreed_at(pack, supplier, dataset, at)):
+            raise NotAgreed(f"a dialect agreed for {supplier}, {dataset} and {period} ({', '.join(agreed)})", dialect)
 
     def _is_synthetic(self, supplier: str, said: bool | None) -> bool:
         return self.pack.suppliers[supplier].synthetic if said is None else said
@@ -547,7 +556,7 @@ class Desk:
     def _judge(self, delivery: Delivery, source: Path | None, mends: Mends | None = None) -> Judged:
         task = Task(
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
-            delivery.sha256, delivery.file_name, source, delivery.nothing_to_report, mends,
+            delivery.sha256, delivery.file_name, source, delivery.nothing_to_report, mends, delivery.dialect,
         )  # fmt: skip
         with span("judge", delivery.delivery_id, bytes=delivery.size):
             return judge(
@@ -687,15 +696,16 @@ class Desk:
         return judged
 
     def check(
-        self, source: Path, supplier: str, dataset: str, period: str, *, file_name: str | None = None
-    ) -> dict[str, Any]:
+        self, source: Path, supplier: str, dataset: str, period: str, *, file_name: str | None = None,
+        dialect: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """The verdict a file would get, with nothing stored; the shape of a receipt.
 
         Raises:
-            Refused: There is no such supplier or dataset, or the period is none.
+            Refused: There is no such supplier or dataset, the period is none, or the dialect is not agreed for it.
             PlatformTrouble: The work could not be done.
         """
-        self._known(supplier, dataset, period)
+        self._known(supplier, dataset, period, dialect)
         self.ensure_tables(self.pack)
         with source.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -716,6 +726,7 @@ class Desk:
                 name,
                 source,
                 mends=mends,
+                dialect=dialect or None,
             )
             judged = judge(
                 self.bench, task, landed_to=Path(folder) / "landed.parquet", marks_to=Path(folder) / "marks.parquet"
@@ -836,7 +847,7 @@ class Desk:
     def _format_of(self, delivery: Delivery) -> str | None:
         pack, period = self.pack, read_period(delivery.period)
         mandate = pack.mandate(delivery.supplier, delivery.dataset, period.start, period.end)
-        return choose_dialect(pack, mandate, delivery.file_name).format.type if mandate else None
+        return choose_dialect(pack, mandate, delivery.file_name, delivery.dialect).format.type if mandate else None
 
     def reject_unread(self, delivery: Delivery, reason: str) -> None:
         """Give a delivery that cannot be judged without killing the judge its verdict."""
@@ -936,7 +947,7 @@ class Desk:
         findings = (body or {}).get("findings", [])
         confirmed = self._confirmed(delivery_id, {finding["rule"]: finding["rows"] for finding in findings})
         return {**known, "findings": findings, "changes": (body or {}).get("changes"), "receipt": files, "confirmed": confirmed,
-                **{key: value for key, value in (body or {}).items() if key in ("summary", "todo", "versions")}}  # fmt: skip
+                **{key: value for key, value in (body or {}).items() if key in ("summary", "todo", "versions", "read_as")}}  # fmt: skip
 
     def receipt_files(self, delivery_id: str) -> dict[str, str | None]:
         """Places of a delivery's receipt; before the verdict, of the receipt of its arrival.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from quality.codelists import lookup_key
 from quality.contract import Contract
 from quality.dialect import Column, Dialect
 from storage.readers import FormatSpec, Landed
@@ -33,6 +34,8 @@ DATA_SHEET: Final = "Daten"
 TABLE_HEADER_ROW: Final = 2
 #: Rule of the row that shows how to fill in a template.
 EXAMPLE: Final = "rows.template_example"
+#: Rule of the rows of a template that nobody filled in: what comes again stands there, and no figure.
+UNFILLED: Final = "rows.template_unfilled"
 #: Units whose code is an English word, as they stand in the names of columns: these are read, so no catalogue has them.
 UNITS: Final = {"persons": "Personen", "1000 persons": "1000 Personen"}
 
@@ -180,6 +183,30 @@ def example_sum(cells: Mapping[str, str | None]) -> str:
     """The sum a template keeps of its example row, as a reader lands it."""
     told = "\x1f".join(f"{name}={text}" for name, text in sorted(cells.items()) if text)
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def figures_of(contract: Contract, dialect: Dialect) -> frozenset[str]:
+    """The delivered columns in which something new stands every time: quantities, days and moments, no places or codes."""
+    new = [f.name for f in contract.fields if f.type not in ("string", "boolean") and f.name != contract.period_field]
+    named = [source for name, spec in dialect.columns.items() if name in new for source in spec.sources]
+    return frozenset([*named, *(dialect.pivot.columns if dialect.pivot else ())])
+
+
+def without_unfilled(landed: Landed, figures: Iterable[str]) -> Landed:
+    """A landed template whose rows without any figure are marked as taken out: nobody delivered them.
+
+    Whoever writes a word for "not known" into one of the columns has filled in the row.
+    """
+    keys = {lookup_key(name) for name in figures}
+    there = [name for name in landed.columns if lookup_key(name) in keys]
+    if not there:
+        return landed
+    empty = pl.all_horizontal(pl.col(name).fill_null("").str.strip_chars() == "" for name in there)
+    ignored = pl.when(empty & pl.col("ignored_by").is_null()).then(pl.lit(UNFILLED)).otherwise(pl.col("ignored_by"))
+    fresh = landed.path.with_suffix(".fresh.parquet")
+    pl.scan_parquet(landed.path).with_columns(ignored.alias("ignored_by")).sink_parquet(fresh, compression="zstd")
+    fresh.replace(landed.path)
+    return landed
 
 
 def without_example(landed: Landed, mark: Mark) -> Landed:

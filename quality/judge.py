@@ -25,6 +25,7 @@ from quality.dialect import Dialect
 from quality.errors import PlatformTrouble
 from quality.expectations import Expectations
 from quality.mending import Mends, mend, without_status
+from quality.reading import read_as, reading_of
 from quality.region import Mandate, RegionPack
 from quality.rules import Check, Scope, checks_for, once_per_value
 from quality.verdict import Changes, Finding, Outcome, RowCounts, State, Verdict, Versions
@@ -65,6 +66,8 @@ class Task:
     nothing_to_report: bool = False
     mends: Mends | None = None
     """What `source` goes back to, where it is a workbook of mended rows."""
+    dialect: str | None = None
+    """Which of the agreed dialects the sender chose; None where the file tells it."""
 
 
 @dataclass(frozen=True)
@@ -171,8 +174,10 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
         return Judged(task, _no_mandate(pack, contract, task))
     file_name = task.mends.file_name if task.mends and task.mends.whole else task.file_name
     whole = task.mends.whole if task.mends and task.mends.whole else task.source
-    dialect, fingerprint, mark = dialect_of(pack, contract, mandate, whole, file_name)
-    versions = Versions(contract.fingerprint, fingerprint, pack.mappings_version(task.supplier))
+    chosen = task.mends.dialect if task.mends and task.mends.whole else task.dialect
+    reading = reading_of(pack, contract, mandate, whole, file_name, chosen)
+    dialect, mark = reading.dialect, reading.mark
+    versions = Versions(contract.fingerprint, reading.fingerprint, pack.mappings_version(task.supplier))
     if task.period.interval != contract.interval:
         wrong = Finding("slot.not_owed", "fatal", 0, {"expected": contract.interval, "found": str(task.period)})
         return Judged(task, _rejected(task, versions, [wrong]))
@@ -182,28 +187,35 @@ def judge(bench: Bench, task: Task, *, landed_to: Path, marks_to: Path) -> Judge
         raise PlatformTrouble("a delivery without bytes cannot be judged", cause=task.delivery)
     landed_to.parent.mkdir(parents=True, exist_ok=True)
     spec = dialect.layout()
-    landed = _land(task, task.source, spec, landed_to, mark)
+    landed = _land(task, task.source, spec, landed_to, mark, forms.figures_of(contract, dialect))
+    others = len(mandate.dialects) - 1
     if isinstance(landed, Finding):
-        return Judged(task, _rejected(task, versions, [landed]), format=spec.type)
+        unread = replace(_rejected(task, versions, [landed]), read_as=read_as(reading, file_name, (), others))
+        return Judged(task, unread, format=spec.type)
     notes = [
         Finding(note.rule, note.severity, 0, {**note.facts, "line": note.line, "sheet": note.sheet})
         for note in landed.notes
     ]
     try:
-        return _Judging(bench, task, contract, dialect, mandate, versions, landed, marks_to).run(notes)
+        judged = _Judging(bench, task, contract, dialect, mandate, versions, landed, marks_to).run(notes)
     except duckdb.Error as error:
         raise PlatformTrouble("a delivery could not be judged", cause=str(error), delivery=task.delivery) from error
+    told = read_as(reading, file_name, landed.columns, others)
+    return replace(judged, verdict=replace(judged.verdict, read_as=told))
 
 
-def _land(task: Task, source: Path, spec: FormatSpec, to: Path, mark: forms.Mark | None) -> Landed | Finding:
+def _land(
+    task: Task, source: Path, spec: FormatSpec, to: Path, mark: forms.Mark | None, figures: frozenset[str]
+) -> Landed | Finding:
     """Read what was sent, or what mended rows go back to with those rows in their places; why not, where it cannot be."""
     mends = task.mends or Mends(source, task.file_name)
     if mends.whole is None:
         return mends.problem or Finding("file.unreadable", "fatal", 0)
     try:
         landed: Landed | Finding = without_status(read(mends.whole, spec, to, name=mends.file_name))
-        if isinstance(landed, Landed) and mark is not None and mark.example:
-            landed = forms.without_example(landed, mark)
+        if isinstance(landed, Landed) and mark is not None:
+            landed = forms.without_example(landed, mark) if mark.example else landed
+            landed = forms.without_unfilled(landed, figures)
     except Unreadable as error:
         facts = {**error.facts, "line": error.line} if error.line else error.facts
         return Finding(error.rule, "fatal", 0, facts)
@@ -211,31 +223,6 @@ def _land(task: Task, source: Path, spec: FormatSpec, to: Path, mark: forms.Mark
         if isinstance(landed, Landed):
             landed = mend(landed, answer, spec)
     return landed
-
-
-def dialect_of(
-    pack: RegionPack, contract: Contract, mandate: Mandate, source: Path | None, file_name: str
-) -> tuple[Dialect, str, forms.Mark | None]:
-    """The dialect a file is read by, its fingerprint, and the mark of a template of ours.
-
-    A form of ours is told by its content, everything else by its name.
-    """
-    if source is not None:
-        mark = forms.mark_of(source)
-        own = forms.form_of(contract, [pack.dialects[name] for name in mandate.dialects], source, mark)
-        if own is not None:
-            form, made_from = own
-            version = pack.dialect_fingerprint(pack.dialects[made_from]) if made_from else contract.fingerprint
-            return form, version, mark
-    dialect = choose_dialect(pack, mandate, file_name)
-    return dialect, pack.dialect_fingerprint(dialect), None
-
-
-def choose_dialect(pack: RegionPack, mandate: Mandate, file_name: str) -> Dialect:
-    """The first dialect of the mandate that recognises the file's name, else the first."""
-    dialects = [pack.dialects[name] for name in mandate.dialects]
-    fitting = [d for d in dialects if d.recognise and re.search(d.recognise.file_name, file_name)]
-    return (fitting or dialects)[0]
 
 
 class _Judging:

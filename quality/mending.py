@@ -51,6 +51,8 @@ class Mends:
 
     whole: Path | None = None
     file_name: str = ""
+    dialect: str | None = None
+    """The dialect that was chosen for the whole file."""
     answers: Sequence[Answer] = ()
     problem: Finding | None = None
 
@@ -95,7 +97,7 @@ def goes_back(
         whole = lend(base.sha256)
         answer, attempt = answered(whole, work), base.attempt
         if answer is None:
-            return Mends(whole, base.file_name, answers)
+            return Mends(whole, base.file_name, base.dialect, answers)
     return None
 
 

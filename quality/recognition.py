@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from quality import forms, messages
+from quality import forms, messages, reading
 from quality.assign import Assigned, assign_named
 from quality.codelists import lookup_key
 from quality.contract import Contract
@@ -150,6 +150,9 @@ def _by_content(pack: RegionPack, supplier: str, source: Path, file_name: str, w
         if best.found
         else [_said("kind", what=contract.title)]
     )
+    looks = reading.looks(best.dialect)
+    agreed = headings if (headings := reading.headings(best.dialect, best.landed.columns)) and best.found else None
+    reasons += [_said("dialect", looks=looks), *([agreed] if agreed else [])]
     at = _period_in(contract, best.dialect, best.cells)
     if at:
         reasons.append(_said("period_in_content", period=at))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from quality.desk import Desk
-from quality.judge import choose_dialect
+from quality.reading import choose_dialect
 from storage.ledger.ledger import DeliveryView
 from storage.ledger.states import SERVED
 from storage.periods import period as read_period
@@ -81,7 +81,7 @@ def _present(desk: Desk, view: DeliveryView) -> dict[str, Any]:
     pack, period = desk.pack, read_period(view.period)
     contract = pack.contracts.get(view.dataset)
     mandate = pack.mandate(view.supplier, view.dataset, period.start, period.end)
-    dialect = pack.dialect_fingerprint(choose_dialect(pack, mandate, view.file_name)) if mandate else "-"
+    dialect = pack.dialect_fingerprint(choose_dialect(pack, mandate, view.file_name, view.dialect)) if mandate else "-"
     if mandate and contract:
         # it may have come in a form of ours, which its content tells and not its name
         forms = [contract.fingerprint, *(pack.dialect_fingerprint(pack.dialects[name]) for name in mandate.dialects)]

@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -17,11 +18,12 @@ import polars as pl
 from quality.contract import Contract
 from quality.desk import Desk
 from quality.dialect import Dialect
-from quality.judge import dialect_of
 from quality.mending import without_status
+from quality.reading import reading_of
 from quality.template import Template, write_template
 from storage.ledger.records import DeliveryView
 from storage.ledger.states import SERVED
+from storage.paths import Slot
 from storage.periods import Period
 from storage.periods import period as read_period
 from storage.readers import Unreadable, read
@@ -81,7 +83,10 @@ def template_for(desk: Desk, dataset: str, supplier: str, to: Path | None, perio
     def started(at: Period) -> Last | None:
         return last_delivered(desk, supplier, dataset, at)
 
-    return write_template(desk.pack, dataset, supplier, to, period=period, started=started)
+    def due(at: Period) -> date | None:
+        return desk.due_on(Slot(supplier, dataset, str(at)))
+
+    return write_template(desk.pack, dataset, supplier, to, period=period, started=started, due=due)
 
 
 def _read_again(desk: Desk, contract: Contract, view: DeliveryView) -> Last | None:
@@ -90,7 +95,7 @@ def _read_again(desk: Desk, contract: Contract, view: DeliveryView) -> Last | No
     if mandate is None or (view.rows or {}).get("delivered", 0) > 20 * MOST_ROWS:
         return None
     with desk.bytes_of(view) as source, tempfile.TemporaryDirectory(dir=desk.home.work, prefix="last-") as folder:
-        dialect, _, _ = dialect_of(desk.pack, contract, mandate, source, view.file_name)
+        dialect = reading_of(desk.pack, contract, mandate, source, view.file_name, view.dialect).dialect
         landed = without_status(read(source, dialect.layout(), Path(folder) / "landed.parquet", name=view.file_name))
         cells = pl.read_parquet(landed.path).filter(pl.col("ignored_by").is_null())
     if (marks := desk.home.marks(view.delivery_id)).exists():

@@ -31,6 +31,7 @@ from quality.contract import Contract, Field, Texts
 from quality.desk import Refused
 from quality.dialect import Column, Dialect
 from quality.forms import DATA_SHEET, UNITS, Mark, as_workbook, example_sum, standard_dialect
+from quality.reading import choose_dialect
 from quality.receipt.files import replaced
 from quality.receipt.xlsx import harmless
 from quality.region import Mandate, RegionPack
@@ -141,10 +142,14 @@ class _Plan:
     own: bool
     """Whether this is the contract's own template, in nobody's words."""
 
+    due: date | None = None
+    """The last day for this supplier, where it is known."""
+
 
 def write_template(
     pack: RegionPack, dataset: str, supplier: str | None = None, to: Path | None = None, *, today: date | None = None,
     period: Period | None = None, started: Callable[[Period], Last | None] | None = None,
+    due: Callable[[Period], date | None] | None = None,
 ) -> Template:  # fmt: skip
     """Write the template of a dataset, for one supplier or for anybody.
 
@@ -156,6 +161,7 @@ def write_template(
         today: Decides which mandate and which codes hold.
         period: For which it is; default the last one that has ended.
         started: What was delivered before a period, to start from.
+        due: The last day for a period, where it may be another than the contract's.
 
     Raises:
         Refused: There is no such dataset or supplier, the supplier does not owe it, or the file exists already.
@@ -167,6 +173,7 @@ def write_template(
     )
     if path.exists():
         raise Refused("a file name that is still free (a filled template must not be lost)", str(path))
+    plan = replace(plan, due=due(plan.period) if due else None)
     workbook, example_row = _workbook(plan, last)
     mark = Mark(dataset, plan.dialect.id, supplier or "", str(plan.period))
     mark.put(workbook)
@@ -447,8 +454,6 @@ def _slug(text: str) -> str:
 
 def _file_name(plan: _Plan) -> str | None:
     """A name under which a filled template is taken for what it is; None where none could be thought of."""
-    from quality.judge import choose_dialect
-
     title = _slug(plan.contract.title.get("de", plan.contract.dataset))
     plain = title
     for letter, letters in _UMLAUTS.items():
@@ -767,7 +772,8 @@ def _help(plan: _Plan, sheet: str, last: Last | None) -> Iterator[Sequence[Any]]
     yield _paragraph("how", sheet=sheet)
     yield _paragraph("example_row")
     if last is not None:
-        yield _paragraph("last", period=last.period, sheet=_german("sheet.last", period=last.period))
+        unknown = next((word for word in dialect.null if word), None)
+        yield _paragraph("last", period=last.period, sheet=_german("sheet.last", period=last.period), unknown=unknown)
     if name := _file_name(plan):
         yield _paragraph("file_name", name=name)
     elif dialect.recognise:
@@ -821,6 +827,8 @@ def _settled(plan: _Plan) -> Iterator[Sequence[Any]]:
 def _due(plan: _Plan) -> list[str]:
     due, land = plan.contract.due, plan.pack.region.land
     day = due_on(plan.contract, plan.period, land)
+    if plan.due is not None and plan.due != day:
+        return _paragraph("due_extended", period=str(plan.period), last=plan.due, first=day)
     known: dict[str, Any] = {"land": land, "period": str(plan.period), "last": day}
     if due.working_days is not None:
         return _paragraph("due_working_days", days=due.working_days, **known)

@@ -81,6 +81,25 @@ class Versions:
 
 
 @dataclass(frozen=True)
+class ReadAs:
+    """By which dialect a file was read.
+
+    Attributes:
+        dialect: Its id.
+        why: What told it: `chosen`, `template`, `entry`, `name`, `only` or `first`.
+        looks: How files of it look.
+        because: Why it was this one.
+        others: How many others are agreed.
+    """
+
+    dialect: str
+    why: str
+    looks: Mapping[str, str]
+    because: Mapping[str, str]
+    others: int = 0
+
+
+@dataclass(frozen=True)
 class Changes:
     """Difference to the version accepted before, by primary key."""
 
@@ -107,3 +126,4 @@ class Verdict:
     versions: Versions
     judged_at: datetime
     changes: Changes | None = None
+    read_as: ReadAs | None = None

@@ -60,6 +60,9 @@ def deliver(
     supplier: Annotated[str, typer.Option(help="Who delivers.")] = ...,  # type: ignore[assignment]
     dataset: Annotated[str, typer.Option(help="What is delivered.")] = ...,  # type: ignore[assignment]
     period: Annotated[str, typer.Option(help="2024, 2024-Q3, 2024-07 or 2024-07-31.")] = ...,  # type: ignore[assignment]
+    dialect: Annotated[
+        str | None, typer.Option(help="Id of one of the agreed dialects.", show_default="told from name and content")
+    ] = None,
     nothing_to_report: Annotated[
         bool, typer.Option("--nothing-to-report", help="Declare that there is nothing for this period.")
     ] = False,
@@ -87,7 +90,7 @@ def deliver(
         fail("expected a file, or --nothing-to-report, found neither", WRONG_USE, as_json=as_json)
     else:
         with progress(f"keeping {file.name}", quiet=as_json):
-            delivery = desk.receive(file, supplier, dataset, period, file_name=file.name, who=who)
+            delivery = desk.receive(file, supplier, dataset, period, file_name=file.name, who=who, dialect=dialect)
     if not delivery.duplicate_of:
         with progress("judging", quiet=as_json):
             judging.until_judged(desk, delivery.delivery_id)
@@ -103,6 +106,9 @@ def check(
     ] = None,
     period: Annotated[
         str | None, typer.Option(help="For when it would be.", show_default="told from name and content")
+    ] = None,
+    dialect: Annotated[
+        str | None, typer.Option(help="Id of one of the agreed dialects.", show_default="told from name and content")
     ] = None,
     home: Home = None,
     region: Region = None,
@@ -136,7 +142,7 @@ def check(
             as_json=as_json,
         )
     with progress(f"checking {file.name}", quiet=as_json):
-        document = desk.check(file, supplier, dataset or "", period or "")
+        document = desk.check(file, supplier, dataset or "", period or "", dialect=dialect)
     _show_receipt(document, as_json)
 
 
@@ -750,6 +756,9 @@ def _show_receipt(document: dict[str, Any], as_json: bool, *, judge_by_exit: boo
         out.print(f"{document['delivery']}: {state_text(document['state'])}")
         if summary := document.get("summary"):
             out.print(summary["de"], markup=False)
+        if read_as := document.get("read_as"):
+            out.print(f"Gelesen als {read_as['dialect']}: {read_as['looks']['de']}", markup=False)
+            out.print(f"  {read_as['because']['de']}", markup=False)
         out.print(
             f"{rows['delivered']} Zeilen = {rows['accepted']} übernommen + {rows['accepted_with_warning']} mit Hinweis "
             f"+ {rows['quarantined']} zurückgehalten + {rows['ignored_by_rule']} nach Regel ausgelassen",

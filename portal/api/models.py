@@ -106,6 +106,16 @@ class Versions(Answer):
     mappings: str
 
 
+class ReadAs(Answer):
+    """By which dialect the file was read."""
+
+    dialect: str = Field(description="Its id.")
+    why: Literal["chosen", "template", "entry", "name", "only", "first"] = Field(description="What told it.")
+    looks: Said = Field(description="How files of this dialect look.")
+    because: Said = Field(description="Why it was this one.")
+    others: int = Field(description="How many other dialects are agreed.")
+
+
 class Duty(Answer):
     """Something a supplier owes, and how it stands."""
 
@@ -146,6 +156,7 @@ class Judged(Answer):
     summary: Said | None = Field(default=None, description="What happened, in one sentence.")
     todo: Said | None = Field(default=None, description="What to do now.")
     versions: Versions | None = None
+    read_as: ReadAs | None = Field(default=None, description="How the file was read, where it was.")
 
 
 class Receipt(Delivery, Judged):

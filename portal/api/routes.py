@@ -60,6 +60,14 @@ Sha256 = Annotated[
     str | None,
     Query(pattern=r"^[0-9a-f]{64}$", description="Of the bytes as you have them: others are refused."),
 ]
+Dialect = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[a-z0-9][a-z0-9_.-]{2,80}$",
+        description="One of the dialects agreed for supplier, dataset and period. Left out: told from the file's name.",
+        examples=["messwerte-csv"],
+    ),
+]
 Ending = Literal["json", "html", "xlsx"]
 
 
@@ -116,6 +124,7 @@ async def hand_in(
     file_name: FileName,
     dataset: Dataset = None,
     period: Period = None,
+    dialect: Dialect = None,
     sha256: Sha256 = None,
 ) -> Response:
     """Send the file's bytes as they are, as the body of the call.
@@ -127,7 +136,7 @@ async def hand_in(
     if await run_in_threadpool(call.desk.ledger.backlog, supplier) >= judging.BACKLOG:
         raise _later("api.too_many_waiting", 60, count=judging.BACKLOG)
     async with _body(call, supplier, call.desk.settings.max_file_bytes, sha256) as body:
-        return await run_in_threadpool(_take_in, call, supplier, slot, name, body)
+        return await run_in_threadpool(_take_in, call, supplier, slot, name, body, dialect)
 
 
 @api_door(
@@ -140,6 +149,7 @@ async def check(
     file_name: FileName,
     dataset: Dataset = None,
     period: Period = None,
+    dialect: Dialect = None,
     sha256: Sha256 = None,
 ) -> Response:
     """The verdict a file would get if it were handed in now. Nothing is stored.
@@ -148,7 +158,7 @@ async def check(
     """
     slot, name = await run_in_threadpool(_slot_of, call, supplier, dataset, period, file_name)
     async with _body(call, supplier, checking.LARGEST_CHECK, sha256) as body:
-        return await run_in_threadpool(_check, call, supplier, slot, name, body)
+        return await run_in_threadpool(_check, call, supplier, slot, name, body, dialect)
 
 
 @api_door(
@@ -222,10 +232,17 @@ def _slot_of(
     return Slot(supplier, told.dataset, str(told.period)), name
 
 
-def _take_in(call: Call, supplier: str, slot: Slot, name: str, body: Body) -> Response:
+def _take_in(call: Call, supplier: str, slot: Slot, name: str, body: Body, dialect: str | None) -> Response:
     try:
         taken = call.desk.receive(
-            body.path, supplier, slot.dataset, slot.period, file_name=name, who=call.program.who, origin="api"
+            body.path,
+            supplier,
+            slot.dataset,
+            slot.period,
+            file_name=name,
+            who=call.program.who,
+            origin="api",
+            dialect=dialect,
         )
     except Refused as error:
         raise _refused(error) from None
@@ -237,9 +254,11 @@ def _take_in(call: Call, supplier: str, slot: Slot, name: str, body: Body) -> Re
     )
 
 
-def _check(call: Call, supplier: str, slot: Slot, name: str, body: Body) -> Response:
+def _check(call: Call, supplier: str, slot: Slot, name: str, body: Body, dialect: str | None) -> Response:
     try:
-        document = call.services.checks.check(body.path, supplier, slot.dataset, slot.period, file_name=name)
+        document = call.services.checks.check(
+            body.path, supplier, slot.dataset, slot.period, file_name=name, dialect=dialect
+        )
     except Refused as error:
         raise _refused(error) from None
     except checking.CheckBusy:

@@ -16,7 +16,8 @@ from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, Visit, door
 from quality import judging
 from quality.assign import Assigned, Unassigned, assign_named, name_of
-from quality.desk import Refused
+from quality.desk import NotAgreed, Refused
+from quality.reading import to_choose_from
 from quality.receipt import receipt_stem
 from quality.words import unknown_words
 from storage import stores
@@ -32,22 +33,22 @@ ENDINGS = ("json", "html", "xlsx")
 
 
 @door(router, "GET", "/abgeben/{supplier}", "delivery.hand_in")
-def ask(visit: AVisit, supplier: str, dataset: str = "", period: str = "") -> Response:
+def ask(visit: AVisit, supplier: str, dataset: str = "", period: str = "", dialect: str = "") -> Response:
     """The form for a file."""
-    return asked(visit, supplier, dataset=dataset, period=period)
+    return asked(visit, supplier, dataset=dataset, period=period, dialect=dialect)
 
 
 @door(router, "POST", "/abgeben/{supplier}", "delivery.hand_in")
 def hand_in(
     visit: AVisit, supplier: str, file: Annotated[list[UploadFile] | None, File()] = None,
     dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
-    upload: Annotated[str, Form()] = "", upload_name: Annotated[str, Form()] = "",
+    dialect: Annotated[str, Form()] = "", upload: Annotated[str, Form()] = "", upload_name: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
     """Take a file in, sent with the form or before it part by part; it is safe from here on, and judged at once.
 
     What a file is that says so neither itself nor by its sender, and which of several is what, is proposed and asked for first.
     """
-    chosen = {"dataset": dataset, "period": period.strip()}
+    chosen = {"dataset": dataset, "period": period.strip(), "dialect": dialect}
     try:
         files = sent_files(visit, file, upload, upload_name)
     except NoSuchUpload:
@@ -66,8 +67,11 @@ def hand_in(
         dataset, period = told.dataset, str(told.period)
     try:
         delivery = visit.desk.receive(
-            source, supplier, dataset, period.strip(), file_name=name, who=visit.person.who, origin="portal"
+            source, supplier, dataset, period.strip(), file_name=name, who=visit.person.who, origin="portal",
+            dialect=dialect or None,
         )  # fmt: skip
+    except NotAgreed:
+        return asked(visit, supplier, code=422, problem="dialect.not_agreed", **chosen)
     except Refused:
         return asked(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
     except TooManyBytes:
@@ -173,8 +177,8 @@ def _verdict(visit: Visit, delivery: str, *, problem: str | None = None, code: i
 
 
 def asked(
-    visit: Visit, supplier: str, *, dataset: str, period: str, problem: str | None = None, code: int = 200
-) -> Response:
+    visit: Visit, supplier: str, *, dataset: str, period: str, dialect: str = "", problem: str | None = None, code: int = 200,
+) -> Response:  # fmt: skip
     """The form for a file, with what was chosen and what is wrong with it."""
     pack = visit.desk.pack
     if supplier not in pack.suppliers:
@@ -182,5 +186,5 @@ def asked(
     owed = {name: pack.contracts[name] for name in pack.datasets_of(supplier)}
     return visit.page(
         "hand_in.html", code=code, supplier=pack.suppliers[supplier], contracts=owed, examples=EXAMPLES, dataset=dataset,
-        period=period, problem=problem,
+        period=period, dialect=dialect, dialects=to_choose_from(pack, supplier), problem=problem,
     )  # fmt: skip

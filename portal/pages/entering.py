@@ -18,7 +18,7 @@ from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, door
 from quality.assign import Assigned, assign_named
 from quality.checking import LARGEST_CHECK, CannotCheck, CheckBusy
-from quality.desk import Refused
+from quality.desk import NotAgreed, Refused
 from quality.errors import PlatformTrouble
 from quality.starting import template_for
 from storage.objects.base import CHUNK
@@ -47,10 +47,10 @@ def template(visit: AVisit, supplier: str, dataset: str, period: str = "") -> Re
 def check(
     visit: AVisit, supplier: str, file: Annotated[list[UploadFile] | None, File()] = None,
     dataset: Annotated[str, Form()] = "", period: Annotated[str, Form()] = "",
-    upload: Annotated[str, Form()] = "", upload_name: Annotated[str, Form()] = "",
+    dialect: Annotated[str, Form()] = "", upload: Annotated[str, Form()] = "", upload_name: Annotated[str, Form()] = "",
 ) -> Response:  # fmt: skip
     """The verdict a file would get; nothing is stored."""
-    chosen = {"dataset": dataset, "period": period.strip()}
+    chosen = {"dataset": dataset, "period": period.strip(), "dialect": dialect}
     try:
         files = sent_files(visit, file, upload, upload_name)
     except NoSuchUpload:
@@ -74,13 +74,19 @@ def check(
             if isinstance(by_name, Assigned):
                 dataset, period = by_name.dataset, str(by_name.period)
             else:
-                told = seems(visit, supplier, copy, name, **chosen)
+                told = seems(visit, supplier, copy, name, dataset, chosen["period"])
                 dataset, period, reasons = told["dataset"], told["period"], told["reasons"]
             if not (dataset and period):
                 problem = f"hand_in.no_{'period' if dataset else 'dataset'}"
-                return asked(visit, supplier, code=422, problem=problem, dataset=dataset, period=period)
+                return asked(
+                    visit, supplier, code=422, problem=problem, dataset=dataset, period=period, dialect=dialect
+                )
         try:
-            document = visit.services.checks.check(copy, supplier, dataset, period.strip(), file_name=name)
+            document = visit.services.checks.check(
+                copy, supplier, dataset, period.strip(), file_name=name, dialect=dialect or None
+            )
+        except NotAgreed:
+            return asked(visit, supplier, code=422, problem="dialect.not_agreed", **chosen)
         except Refused:
             return asked(visit, supplier, code=422, problem="hand_in.no_such_slot", **chosen)
         except (CannotCheck, PlatformTrouble):
@@ -91,6 +97,7 @@ def check(
     return visit.page(
         "entry/checked.html", supplier=visit.desk.pack.suppliers[supplier], receipt=document, file_name=name,
         dataset=dataset, period=period.strip(), title=visit.desk.pack.contracts[dataset].title, reasons=reasons,
+        dialect=dialect,
     )  # fmt: skip
 
 

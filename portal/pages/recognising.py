@@ -14,8 +14,9 @@ from portal.visit import AVisit, Visit, door
 from quality import judging
 from quality.assign import Assigned, assign_named
 from quality.checking import CannotCheck, CheckBusy
-from quality.desk import Refused
+from quality.desk import NotAgreed, Refused
 from quality.errors import PlatformTrouble
+from quality.reading import agreed_ever, to_choose_from
 from storage.objects.base import TooManyBytes
 from storage.periods import EXAMPLES
 from storage.waiting import Waiting
@@ -31,7 +32,13 @@ async def _sent(request: Request) -> dict[str, str]:
 
 
 def propose(
-    visit: Visit, supplier: str, files: Sequence[tuple[BinaryIO | Path, str]], *, dataset: str, period: str
+    visit: Visit,
+    supplier: str,
+    files: Sequence[tuple[BinaryIO | Path, str]],
+    *,
+    dataset: str,
+    period: str,
+    dialect: str,
 ) -> Response:
     """Let files wait, and ask whether they are what they seem to be."""
     items: list[dict[str, Any]] = []
@@ -41,7 +48,7 @@ def propose(
         except TooManyBytes:
             items.append({"file_name": name, "token": "", "problem": "hand_in.too_large"})
             continue
-        items.append(_proposed(visit, supplier, waiting, dataset, period))
+        items.append(_proposed(visit, supplier, waiting, dataset, period, dialect))
     open_ones = any(item["problem"] for item in items)
     return _page(visit, supplier, items, left_out=max(0, len(files) - MOST_FILES), code=422 if open_ones else 200)
 
@@ -59,11 +66,14 @@ def confirm(visit: AVisit, supplier: str, sent: Annotated[dict[str, str], Depend
             visit.services.waiting.drop(waiting)
             continue
         dataset, period = sent.get(f"dataset.{token}", ""), sent.get(f"period.{token}", "").strip()
+        dialect = _dialect(
+            visit, supplier, dataset, sent.get(f"dialect.{token}", ""), sent.get(f"proposed.{token}", "")
+        )
         problem = _missing(dataset)
         if dataset and period:
-            problem = _taken(visit, supplier, waiting, dataset, period, taken)
+            problem = _taken(visit, supplier, waiting, dataset, period, dialect, taken)
         if problem:
-            left.append(_item(waiting, dataset, period, [], problem=problem))
+            left.append(_item(waiting, dataset, period, dialect, [], problem=problem))
     if taken:
         judging.ring(visit.desk.settings)
     if left or not taken:
@@ -74,13 +84,16 @@ def confirm(visit: AVisit, supplier: str, sent: Annotated[dict[str, str], Depend
 
 
 def _taken(
-    visit: Visit, supplier: str, waiting: Waiting, dataset: str, period: str, taken: list[dict[str, Any]]
+    visit: Visit, supplier: str, waiting: Waiting, dataset: str, period: str, dialect: str, taken: list[dict[str, Any]]
 ) -> str:
     """Take one file in; the problem where it cannot be."""
     try:
         delivery = visit.desk.receive(
-            waiting.path, supplier, dataset, period, file_name=waiting.file_name, who=visit.person.who, origin="portal"
-        )
+            waiting.path, supplier, dataset, period, file_name=waiting.file_name, who=visit.person.who, origin="portal",
+            dialect=dialect or None,
+        )  # fmt: skip
+    except NotAgreed:
+        return "dialect.not_agreed"
     except Refused:
         return "hand_in.no_such_slot"
     visit.services.waiting.drop(waiting)
@@ -91,10 +104,10 @@ def _taken(
     return ""
 
 
-def _proposed(visit: Visit, supplier: str, waiting: Waiting, dataset: str, period: str) -> dict[str, Any]:
+def _proposed(visit: Visit, supplier: str, waiting: Waiting, dataset: str, period: str, dialect: str) -> dict[str, Any]:
     told = seems(visit, supplier, waiting.path, waiting.file_name, dataset, period)
     problem = "" if told["dataset"] and told["period"] else _missing(told["dataset"])
-    return _item(waiting, told["dataset"], told["period"], told["reasons"], problem=problem)
+    return _item(waiting, told["dataset"], told["period"], dialect or told["dialect"], told["reasons"], problem=problem)
 
 
 def seems(visit: Visit, supplier: str, source: Path, name: str, dataset: str, period: str) -> dict[str, Any]:
@@ -104,8 +117,13 @@ def seems(visit: Visit, supplier: str, source: Path, name: str, dataset: str, pe
     except (CannotCheck, CheckBusy, PlatformTrouble):
         by_name = assign_named(visit.desk.pack, supplier, dataset, period, name)
         if isinstance(by_name, Assigned):
-            return {"dataset": by_name.dataset, "period": str(by_name.period), "reasons": []}
-        return {"dataset": dataset, "period": period, "reasons": []}
+            return {"dataset": by_name.dataset, "period": str(by_name.period), "dialect": "", "reasons": []}
+        return {"dataset": dataset, "period": period, "dialect": "", "reasons": []}
+
+
+def _dialect(visit: Visit, supplier: str, dataset: str, chosen: str, proposed: str) -> str:
+    """The dialect somebody chose; what was proposed for another dataset than the one it became is no choice."""
+    return chosen if chosen != proposed or chosen in agreed_ever(visit.desk.pack, supplier, dataset) else ""
 
 
 def _missing(dataset: str) -> str:
@@ -113,11 +131,11 @@ def _missing(dataset: str) -> str:
 
 
 def _item(
-    waiting: Waiting, dataset: str, period: str, reasons: Sequence[Mapping[str, str]], *, problem: str
+    waiting: Waiting, dataset: str, period: str, dialect: str, reasons: Sequence[Mapping[str, str]], *, problem: str
 ) -> dict[str, Any]:
     return {
-        "token": waiting.token, "file_name": waiting.file_name, "dataset": dataset, "period": period, "reasons": reasons,
-        "problem": problem,
+        "token": waiting.token, "file_name": waiting.file_name, "dataset": dataset, "period": period, "dialect": dialect,
+        "reasons": reasons, "problem": problem,
     }  # fmt: skip
 
 
@@ -129,7 +147,7 @@ def _page(
     owed = {name: pack.contracts[name] for name in pack.datasets_of(supplier)}
     return visit.page(
         "entry/recognised.html", code=code, supplier=pack.suppliers[supplier], contracts=owed, items=items, taken=taken,
-        left_out=left_out, examples=EXAMPLES,
+        left_out=left_out, examples=EXAMPLES, dialects=to_choose_from(pack, supplier),
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from quality.receipt.files import safe_stem, write_text
 from quality.verdict import Verdict
 
 #: What a receipt document tells of the verdict; the rest is about what was sent.
-TOLD = ("state", "rows", "findings", "changes", "summary", "todo", "judged_at", "versions")
+TOLD = ("state", "rows", "findings", "changes", "summary", "todo", "judged_at", "versions", "read_as")
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def receipt_document(verdict: Verdict, sent: Sent, files: Mapping[str, str | Non
     Returns:
         `delivery, supplier, dataset, period, attempt, sha256, state, rows, findings, changes, receipt`, then what may
         grow: `summary`, `todo`, `supplier_name`, `dataset_title`, `file_name`, `size`, `received_at`, `due_on`,
-        `judged_at`, `versions`, `synthetic`, `confirmed`. Findings come worst first.
+        `judged_at`, `versions`, `read_as`, `synthetic`, `confirmed`. Findings come worst first.
     """
     from quality.receipt.json import document
 

@@ -41,6 +41,7 @@ def document(verdict: Verdict, sent: Sent, files: Mapping[str, str | None]) -> d
         "due_on": sent.due_on.isoformat() if sent.due_on else None,
         "judged_at": iso(verdict.judged_at),
         "versions": asdict(verdict.versions),
+        "read_as": asdict(verdict.read_as) if verdict.read_as else None,
         "synthetic": sent.synthetic,
         "confirmed": [dict(one) for one in sent.confirmed],
     }

@@ -161,12 +161,13 @@ class Ledger:
         reason: str | None = None,
         synthetic: bool = False,
         arrival_id: int | None = None,
+        dialect: str | None = None,
     ) -> Delivery:
         """Number the attempt, write the delivery down and put it into the queue.
 
         The same bytes as the slot's last attempt (duplicates not counted) are a `duplicate`, not queued, unless that
-        attempt was withdrawn: then they are wanted again. An arrival that has its delivery gets it a second time, so
-        that a caller who died may repeat.
+        attempt was withdrawn or they are to be read by another dialect: then they are wanted again. An arrival that has
+        its delivery gets it a second time, so that a caller who died may repeat.
 
         Raises:
             ValueError: A name is not allowed, or `sha256` is none (it may be empty with `nothing_to_report`).
@@ -196,7 +197,8 @@ class Ledger:
                 nothing_to_report=nothing_to_report,
                 reason=reason,
                 synthetic=synthetic,
-                duplicate_of=_same_bytes(c, earlier, sha256, nothing_to_report),
+                duplicate_of=_same_bytes(c, earlier, (sha256, nothing_to_report, dialect)),
+                dialect=dialect,
             )
             c.execute(sa.insert(t.deliveries), asdict(delivery))
             _owe(c, [delivery.delivery_id], "arrival")
@@ -208,6 +210,7 @@ class Ledger:
                 "origin": origin,
                 "nothing_to_report": nothing_to_report,
                 "synthetic": synthetic,
+                **({"dialect": dialect} if dialect else {}),
             }
             events = [_event("received", slot, delivery.delivery_id, who, reason, facts, at)]
             if delivery.duplicate_of:
@@ -675,9 +678,9 @@ def _newest_accepted(history: list[Event]) -> int:
     return max((parse_delivery_id(delivery).attempt for delivery in accepted), default=0)
 
 
-def _same_bytes(c: sa.Connection, earlier: list[Delivery], sha256: str, nothing_to_report: bool) -> str | None:
+def _same_bytes(c: sa.Connection, earlier: list[Delivery], told: tuple[str, bool, str | None]) -> str | None:
     last = next((d for d in reversed(earlier) if d.duplicate_of is None), None)
-    if last is None or (last.sha256, last.nothing_to_report) != (sha256, nothing_to_report):
+    if last is None or (last.sha256, last.nothing_to_report, last.dialect) != told:
         return None
     state = state_of(_history(c, t.events.c.delivery_id == last.delivery_id))
     return None if state == "withdrawn" else last.delivery_id

@@ -50,6 +50,8 @@ class Delivery:
     synthetic: bool
     duplicate_of: str | None
     """The earlier attempt with the same bytes; then there is nothing to judge."""
+    dialect: str | None = None
+    """The dialect its sender chose; None where the file tells it."""
 
     @property
     def slot(self) -> Slot:

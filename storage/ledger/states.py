@@ -63,7 +63,8 @@ class ImpossibleHistory(ValueError):
 class Event:
     """One thing that happened, as written in the ledger; `id` grows in the order of happening.
 
-    `facts` by kind: received `{attempt, sha256, size, file_name, origin, nothing_to_report, synthetic}`,
+    `facts` by kind: received `{attempt, sha256, size, file_name, origin, nothing_to_report, synthetic}`, with
+    `{dialect}` where it was chosen,
     acknowledged (receipt 1 lies there, at this time) `{}`,
     duplicate `{of}`, judging `{begins}`, judged `{state, rows, replay, contract, dialect, mappings}`,
     superseded `{by}`, withdrawn `{was}`, overdue `{due}` (ISO). Only `overdue` belongs to a slot without a delivery.

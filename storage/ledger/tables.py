@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: Revision of the newest migration. Kept here, too, because importing Alembic to ask costs 0.2 s at every start.
-HEAD = "0007"
+HEAD = "0009"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -138,6 +138,7 @@ deliveries = sa.Table(
     _outside("reason", nullable=True),
     _yes_no("synthetic"),
     _name("duplicate_of", nullable=True),
+    _name("dialect", nullable=True),
     sa.UniqueConstraint("supplier", "dataset", "period", "attempt"),
 )
 

@@ -22,7 +22,7 @@ from quality import messages, template
 from quality.contract import load_contracts
 from quality.desk import Desk, Refused, contracts_dir, load_region
 from quality.forms import standard_dialect
-from quality.judge import choose_dialect
+from quality.reading import choose_dialect
 from quality.template import Template, TemplateColumn, write_template
 from storage.readers import read
 from storage.settings import Settings

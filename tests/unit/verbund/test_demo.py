@@ -14,7 +14,7 @@ import openpyxl
 import pytest
 
 from quality.assign import Assigned, assign
-from quality.judge import choose_dialect
+from quality.reading import choose_dialect
 from quality.region import RegionPack, load_pack
 from quality.units import factor
 from storage.periods import period
