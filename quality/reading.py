@@ -123,7 +123,7 @@ def read_as(reading: Reading, file_name: str, columns: Sequence[str], others: in
         others: How many other dialects are agreed.
     """
     said = [messages.both(f"reading.because.{reading.why}", {"name": file_name}), headings(reading.dialect, columns)]
-    because = {spoken: " ".join(one[spoken] for one in said if one) for spoken in messages.LANGUAGES}
+    because: dict[str, str] = {spoken: " ".join(one[spoken] for one in said if one) for spoken in messages.LANGUAGES}
     return ReadAs(reading.dialect.id, reading.why, looks(reading.dialect), because, others)
 
 
