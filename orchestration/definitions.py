@@ -20,7 +20,7 @@ from orchestration.defs.sources.assets import source_assets, source_schedules
 from orchestration.marks import slots_refused
 from orchestration.reporter import deliveries_judged
 from orchestration.resources import DeskResource
-from quality.desk import load_region
+from quality.configuration import load_region
 from quality.foundation import manifest_file
 from storage.settings import Settings
 

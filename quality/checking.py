@@ -17,8 +17,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from quality.desk import Desk, NotAgreed, Refused
-from quality.errors import PlatformTrouble
+from quality.desk import Desk
+from quality.errors import NotAgreed, PlatformTrouble, Refused
 from quality.recognition import recognise
 from storage.settings import GIB, Settings
 

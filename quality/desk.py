@@ -13,7 +13,6 @@ import importlib
 import json
 import logging
 import math
-import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,24 +26,23 @@ from typing import Any, BinaryIO
 from sqlalchemy.exc import SQLAlchemyError
 
 from quality import calendar
-from quality.assign import Assigned, Unassigned, assign, assign_pulled
+from quality.assign import Assigned
 from quality.calendar import OwedSlot
+from quality.configuration import code_lists_dir, contracts_dir, load_region
 from quality.contract import Contract
-from quality.errors import PlatformTrouble
-from quality.heartbeat import with_heartbeat
+from quality.errors import NotAgreed, PlatformTrouble, Refused
 from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
-from quality.mending import Mends, answered, goes_back
+from quality.mending import Mends, goes_back
 from quality.reading import agreed_at, choose_dialect
 from quality.receipt import (
-    ReceiptFiles,
     Sent,
     receipt_document,
-    receipt_stem,
     write_arrival,
     write_receipt,
     write_receipt_again,
 )  # fmt: skip
-from quality.region import RegionPack, Source, load_pack
+from quality.receipts import INBOX, Receipts
+from quality.region import RegionPack, Source
 from quality.verdict import Finding, RowCounts, Verdict, Versions
 from storage import clock, database, lake, locks, stores
 from storage.accepted import AcceptedLake, SlotRows
@@ -52,25 +50,17 @@ from storage.confirmations import Confirmation, Confirmations
 from storage.crash import reached
 from storage.ledger.ledger import Arrival, Delivery, DeliveryView, Ledger, ReceiptKind, VerdictRecord
 from storage.ledger.states import SERVED, SlotState, state_of
-from storage.objects.base import NoSuchObject
 from storage.paths import Slot, parse_delivery_id
 from storage.periods import period as read_period
-from storage.settings import Settings, project_root
+from storage.settings import Settings
 from storage.tracing import span
 from storage.vault import Kept, Vault, VaultDamaged
 from storage.words import Words
 
 log = logging.getLogger("verbund.desk")
 
-INBOX = "inbox"
 #: The rule of a file whose reading ended the process; see `quality.judging`.
 KILLED = "file.killed_the_reader"
-#: Endings of what we lay beside a supplier's file; such files are never taken as deliveries.
-ANSWERS = (".eingang.html", ".eingang.json", ".quittung.html", ".quittung.json", ".quittung.xlsx")
-#: The one of them that people mend and send back under its name.
-MARKED = ".quittung.xlsx"
-#: A file in an inbox folder is taken once it has not changed for so long; it may still be being written.
-SETTLED_SECONDS = 0.3
 
 #: A deadline is extended by no more than this at once.
 LONGEST_EXTENSION = timedelta(days=366)
@@ -78,21 +68,6 @@ LONGEST_EXTENSION = timedelta(days=366)
 
 #: For so long a desk need not look whether a word was mapped; whoever judges again because of one looks at once.
 WORDS_SECONDS = 1.0
-
-
-class Refused(ValueError):
-    """A delivery that cannot even be received: nobody of this name, no such dataset, no such period.
-
-    Attributes: `expected` and `found`, for a person.
-    """
-
-    def __init__(self, expected: str, found: str) -> None:
-        self.expected, self.found = expected, found
-        super().__init__(f"expected {expected}, found {found}")
-
-
-class NotAgreed(Refused):
-    """The dialect that was chosen is not agreed for supplier, dataset and period."""
 
 
 class Desk:
@@ -113,15 +88,12 @@ class Desk:
         self.confirmations = Confirmations(settings.ledger_url)
         self.words = Words(settings.ledger_url)
         self.vault = Vault(stores.vault(settings))
-        self.inboxes = stores.inboxes(settings)
-        self.answers = stores.receipts(settings)
+        self.receipts = Receipts(settings)
         self.turns = locks.Turns(settings)
         # copies of a store's bytes are this desk's own: another one may still read what this one has done with
         self._copies = self.home.work / who
         # several threads of an intake put in
         self._acknowledged: SimpleQueue[tuple[str, datetime]] = SimpleQueue()
-        # workbooks in inboxes of folders that are known to be answers of ours, by supplier, key and version
-        self._ours: set[tuple[str, str, str]] = set()
         self._pack: RegionPack | None = None
         self._pack_stamp: tuple[tuple[str, int], ...] = ()
         # what is owed by a day, as long as neither pack nor extensions change
@@ -255,143 +227,6 @@ class Desk:
         self.note_receipts()
         return delivery
 
-    def sweep_inboxes(self, backlog: int | None = None) -> int:
-        """Take in every file in an inbox that is not known yet, and finish arrivals a crash left open.
-
-        Args:
-            backlog: Leave a supplier's files where they are while so many of its deliveries wait for their verdict.
-
-        Returns:
-            How many files were taken in or answered.
-        """
-        taken = 0
-        try:
-            for arrival in self.ledger.unsettled():
-                taken += self.settle(arrival)
-            taken += self._take_new_files(backlog)
-        finally:
-            self.note_receipts()
-        return taken
-
-    def _take_new_files(self, backlog: int | None) -> int:
-        taken = 0
-        for supplier in sorted(self.pack.suppliers):
-            try:
-                taken += self.sweep_inbox(supplier, backlog)
-            except OSError:
-                # one inbox that cannot be read keeps nobody else waiting; the next sweep looks again
-                log.exception("the inbox of %s could not be looked through", supplier)
-        return taken
-
-    def sweep_inbox(self, supplier: str, backlog: int | None = None) -> int:
-        """Take in what is new in one supplier's inbox, every version of it; returns how many files that were.
-
-        Args:
-            supplier: Whose inbox.
-            backlog: Stop when so many of its deliveries wait for their verdict; the next sweep goes on.
-        """
-        known, prefix = self.ledger.known(INBOX, supplier), f"{supplier}/"
-        found = ((info.key.removeprefix(prefix), info) for info in self.inboxes.versions(prefix))
-        new = [(key, info) for key, info in found if (key, info.version) not in known]
-        room = len(new) if backlog is None or not new else backlog - self.ledger.backlog(supplier)
-        taken = 0
-        for key, info in new:
-            if taken >= room:
-                break
-            taken += self.take_in(supplier, key, info.version, modified_at=info.modified_at)
-        return taken
-
-    def take_in(self, supplier: str, key: str, version: str, *, modified_at: datetime | None = None) -> int:
-        """Take in one version of an object of an inbox: vault, ledger, receipt 1. May be repeated.
-
-        Args:
-            supplier: Whose inbox.
-            key: Below the supplier's own prefix.
-            version: As the store told it.
-            modified_at: For stores whose objects may still be being written: since when it has rested.
-
-        Returns:
-            1 when something was taken in or answered, else 0.
-
-        Raises:
-            storage.objects.base.NoSuchObject: The store has no such version.
-        """
-        if is_temporary(key) or self._is_ours(supplier, key, version):
-            return 0
-        whole = self.inboxes.puts_are_whole
-        if not whole and modified_at and time.time() - modified_at.timestamp() < SETTLED_SECONDS:
-            return 0
-        object_key = f"{supplier}/{key}"
-        began = time.time_ns()
-        try:
-            with self.inboxes.open(object_key, version) as file:
-                kept = self.vault.keep(file, self.settings.max_file_bytes)
-        except NoSuchObject:
-            if whole:
-                raise
-            return 0
-        if not whole and self.inboxes.info(object_key).version != version:
-            return 0  # still being written; the next sweep meets it whole
-        reached("vault.kept")
-        new = self.ledger.arrive(INBOX, supplier, key, version, kept.size, kept.sha256)
-        reached("ledger.arrived")
-        return self.settle(new, began_ns=began) if new is not None else 0
-
-    def _is_ours(self, supplier: str, key: str, version: str) -> bool:
-        """Whether an object of an inbox is an answer we laid there; a workbook somebody worked on is none any more."""
-        if not key.endswith(MARKED) or self.settings.is_server:
-            # into a store's inbox nobody but the supplier puts anything, and answers of other kinds mend nothing
-            return key.endswith(ANSWERS)
-        if (supplier, key, version) in self._ours:
-            return True
-        try:
-            with self.inboxes.open(f"{supplier}/{key}", version) as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # any binary file
-        except NoSuchObject:
-            return True
-        laid = self.home.laid_beside(supplier)
-        written = set(laid.read_text(encoding="ascii").split()) if laid.exists() else set()
-        if found not in written:
-            # laid there by a Verbund that did not note it yet
-            known = (receipt.read_bytes() for receipt in self.home.receipts(supplier).glob(f"*{MARKED}"))
-            if found not in {hashlib.sha256(content).hexdigest() for content in known}:
-                return False
-        self._ours.add((supplier, key, version))
-        return True
-
-    def settle(self, arrival: Arrival, *, began_ns: int | None = None) -> int:
-        """Turn an arrival into a delivery, or answer why it cannot be one.
-
-        Args:
-            arrival: What arrived.
-            began_ns: When its bytes began to be fetched, for the trace.
-        """
-        name = arrival.key.rsplit("/", 1)[-1]
-        if arrival.supplier not in self.pack.suppliers:
-            return 0
-        told = self._meant(arrival)
-        if told is None:
-            return 0
-        if isinstance(told, Assigned):
-            self.receive_arrival(arrival, told, began_ns=began_ns)
-            return 1
-        document = {
-            "delivery": f"{arrival.supplier}--{arrival.id:08d}",
-            "supplier": arrival.supplier,
-            "supplier_name": self.pack.suppliers[arrival.supplier].name,
-            "file_name": name,
-            "size": arrival.size,
-            "sha256": arrival.sha256,
-            "received_at": arrival.arrived_at.isoformat(),
-            "state": "unassigned",
-            "reason": f"{told.missing}: {', '.join(told.owed)}",
-        }
-        files = write_arrival(document, self.home.receipts(arrival.supplier))
-        origin, _ = _came_from(arrival)
-        self._hand_over(origin, arrival.supplier, files)
-        self.ledger.settle_arrival(arrival.id, problem="file.unassigned")
-        return 1
-
     def take_pulled(
         self, source: Source, slot: Assigned, key: str, version: str, kept: Kept, *, began_ns: int | None = None
     ) -> Delivery | None:
@@ -421,7 +256,7 @@ class Desk:
     def receive_arrival(self, arrival: Arrival, slot: Assigned, *, began_ns: int | None = None) -> Delivery:
         """Take in what arrived as the next attempt of a slot. May be repeated; call `note_receipts` afterwards."""
         name = arrival.key.rsplit("/", 1)[-1]
-        origin, who = _came_from(arrival)
+        origin, who = came_from(arrival)
         delivery = self.ledger.receive(
             arrival.supplier, slot.dataset, str(slot.period), arrival.sha256, arrival.size, name, origin, who,
             synthetic=self._is_synthetic(arrival.supplier, None), arrival_id=arrival.id,
@@ -430,25 +265,6 @@ class Desk:
         with span("intake", delivery.delivery_id, began_ns=began_ns, bytes=delivery.size):
             self._acknowledge(delivery)
         return delivery
-
-    def _meant(self, arrival: Arrival) -> Assigned | Unassigned | None:
-        """The slot of an arrival; None for one of a source that the pack does not name (any more)."""
-        if arrival.origin == INBOX:
-            told = assign(self.pack, arrival.supplier, arrival.key.removesuffix(MARKED))
-            if arrival.key.endswith(".xlsx") and (answers := self._answers_slot(arrival)):
-                return answers
-            return told
-        source = next((source for source in self.pack.sources if source.origin == arrival.origin), None)
-        return assign_pulled(self.pack, source, arrival.key) if source else None
-
-    def _answers_slot(self, arrival: Arrival) -> Assigned | None:
-        """The slot a workbook of mended rows says it belongs to, whatever it is called by now."""
-        with self._lent(arrival.sha256) as source:
-            answer = answered(source, self.home.work)
-        base = parse_delivery_id(answer.delivery) if answer else None
-        if base is None or base.supplier != arrival.supplier or base.dataset not in self.pack.contracts:
-            return None
-        return Assigned(base.dataset, read_period(base.period))
 
     def _acknowledge(self, delivery: Delivery) -> None:
         contract = self.pack.contracts[delivery.dataset]
@@ -473,8 +289,8 @@ class Desk:
             "reason": delivery.reason,
             "duplicate_of": delivery.duplicate_of,
         }
-        files = write_arrival(document, self.home.receipts(delivery.supplier))
-        self._hand_over(delivery.origin, delivery.supplier, files)
+        files = write_arrival(document, self.receipts.folder(delivery.supplier))
+        self.receipts.lay(delivery.origin, delivery.supplier, files)
         self._acknowledged.put((delivery.delivery_id, clock.now()))
 
     def note_receipts(self) -> None:
@@ -530,28 +346,24 @@ class Desk:
             return None
 
         def lend(sha256: str) -> Path:
-            return lent.enter_context(self._lent(sha256))
+            return lent.enter_context(self.lent(sha256))
 
         work = self.home.work
         return goes_back(source, slot, attempt, contract, ledger=self.ledger, lend=lend, work=work)
 
     @contextlib.contextmanager
-    def _lent(self, sha256: str) -> Iterator[Path]:
-        """Bytes of the vault to look at; a copy that was fetched for it is gone after the block."""
+    def lent(self, sha256: str) -> Iterator[Path]:
+        """Bytes of the vault to look at within a block; a copy that was fetched for it is gone after it.
+
+        Raises:
+            VaultDamaged: The bytes are not those that were sent.
+        """
         with self.vault.lent(sha256, self._copies) as path:
             try:
                 yield path
             finally:
                 if path.parent == self._copies:
                     path.unlink(missing_ok=True)
-
-    def bytes_of(self, delivery: Delivery) -> contextlib.AbstractContextManager[Path]:
-        """What was sent, to look at within a block.
-
-        Raises:
-            VaultDamaged: The bytes are not those that were sent.
-        """
-        return self._lent(delivery.sha256)
 
     def _judge(self, delivery: Delivery, source: Path | None, mends: Mends | None = None) -> Judged:
         task = Task(
@@ -653,8 +465,8 @@ class Desk:
     def _tell_supplier(self, judged: Judged) -> None:
         with span("answer", judged.task.delivery):
             delivery = self.ledger.delivery(judged.task.delivery)
-            files = write_receipt(judged.verdict, self._sent(delivery, judged), self.home.receipts(delivery.supplier))
-            self._hand_over(delivery.origin, delivery.supplier, files)
+            files = write_receipt(judged.verdict, self._sent(delivery, judged), self.receipts.folder(delivery.supplier))
+            self.receipts.lay(delivery.origin, delivery.supplier, files)
         reached("receipt.written")
         self._forget(judged)
 
@@ -837,12 +649,14 @@ class Desk:
     def _tell_confirmed(self, delivery_id: str) -> None:
         """Write page and data of a receipt again with what was confirmed since; its workbook stays."""
         delivery = self.ledger.delivery(delivery_id)
-        with self.answers.open(f"{delivery.supplier}/{receipt_stem(delivery_id)}.json") as file:
-            document = json.load(file)
+        document = self.receipts.laid(delivery_id)
+        if document is None:
+            # it is written with what was confirmed as soon as it is
+            return
         found = {f["rule"]: f["rows"] for f in document["findings"]}
         document["confirmed"] = self._confirmed(delivery_id, found)
-        files = write_receipt_again(document, self._format_of(delivery), self.home.receipts(delivery.supplier))
-        self._hand_over(delivery.origin, delivery.supplier, files, with_workbook=False)
+        files = write_receipt_again(document, self._format_of(delivery), self.receipts.folder(delivery.supplier))
+        self.receipts.lay(delivery.origin, delivery.supplier, files, with_workbook=False)
 
     def _format_of(self, delivery: Delivery) -> str | None:
         pack, period = self.pack, read_period(delivery.period)
@@ -906,29 +720,26 @@ class Desk:
         return written
 
     def _write_if_missing(self, delivery: DeliveryView) -> int:
-        folder = self.home.receipts(delivery.supplier)
+        folder = self.receipts.folder(delivery.supplier)
         if delivery.verdict_state is None:
-            if not self.answers.exists(f"{delivery.supplier}/{delivery.delivery_id}.eingang.json"):
-                self._acknowledge(delivery)
-                return 1
-            return 0
-        receipt = f"{delivery.supplier}/{receipt_stem(delivery.delivery_id)}.json"
-        there = self.answers.exists(receipt)
+            if self.receipts.is_acknowledged(delivery.delivery_id):
+                return 0
+            self._acknowledge(delivery)
+            return 1
+        laid = self.receipts.laid(delivery.delivery_id)
         # only a verdict that was given again can be another one than the receipt that lies there
-        if there and delivery.judged_at == delivery.first_judged_at:
+        if laid is not None and delivery.judged_at == delivery.first_judged_at:
             return 0
         body = self.ledger.verdict(delivery.delivery_id) or {}
-        if there:
-            with self.answers.open(receipt) as file:
-                if _tells(json.load(file), body):
-                    return 0
+        if laid is not None and _tells(laid, body):
+            return 0
         killed = next((f for f in body.get("findings", ()) if f["rule"] == KILLED), None)
         # what killed its reader must not be read again only to say so
         judged = self._unread(delivery, "-") if killed else self.judge(delivery)
         if not _finds(judged, body):
             judged = replace(judged, marks=None)
         files = write_receipt(judged.verdict, self._sent(delivery, judged), folder, recorded=body)
-        self._hand_over(delivery.origin, delivery.supplier, files)
+        self.receipts.lay(delivery.origin, delivery.supplier, files)
         self._forget(judged)
         return 1
 
@@ -942,63 +753,12 @@ class Desk:
         body = self.ledger.verdict(delivery_id)
         if body is None and view.duplicate_of:
             body = self.ledger.verdict(view.duplicate_of)
-        files = self.receipt_files(delivery_id)
+        files = self.receipts.places(delivery_id)
         known = summary_of(view)
         findings = (body or {}).get("findings", [])
         confirmed = self._confirmed(delivery_id, {finding["rule"]: finding["rows"] for finding in findings})
         return {**known, "findings": findings, "changes": (body or {}).get("changes"), "receipt": files, "confirmed": confirmed,
                 **{key: value for key, value in (body or {}).items() if key in ("summary", "todo", "versions", "read_as")}}  # fmt: skip
-
-    def receipt_files(self, delivery_id: str) -> dict[str, str | None]:
-        """Places of a delivery's receipt; before the verdict, of the receipt of its arrival.
-
-        Files of this machine, or `s3://` addresses where another machine of the server profile wrote it.
-        """
-        supplier = parse_delivery_id(delivery_id).supplier
-        folder = self.home.receipts(supplier)
-        stems = [folder / receipt_stem(delivery_id), folder / f"{delivery_id}.eingang"]
-        places: dict[str, str | None] = {}
-        for ending in ("json", "html", "xlsx"):
-            found = [stem.with_name(f"{stem.name}.{ending}") for stem in stems]
-            places[ending] = next((str(path) for path in found if path.exists()), None)
-            if places[ending] is None and self.settings.is_server:
-                keys = [f"{supplier}/{path.name}" for path in found]
-                stored = next((key for key in keys if self.answers.exists(key)), None)
-                places[ending] = f"s3://{self.settings.s3_bucket}/receipts/{stored}" if stored else None
-        return places
-
-    def _hand_over(self, origin: str, supplier: str, files: ReceiptFiles, *, with_workbook: bool = True) -> None:
-        """Put an answer where its supplier looks.
-
-        In a folder that is beside the file, under its name. In an object store it is the supplier's own prefix of
-        receipts, there also under the name of the file: of its own inbox a supplier can read nothing. Without `with_workbook`
-        the workbook that lies there stays.
-        """
-        kind, _, key = origin.partition(":")
-        came_by_inbox = kind == INBOX and bool(key)
-        if self.settings.is_server:
-            if files.xlsx is None and with_workbook:
-                # an earlier verdict on the same delivery may have left one behind
-                self.answers.delete(f"{supplier}/{files.json.with_suffix('.xlsx').name}")
-            # the JSON last: where it is, the receipt is whole
-            for file in (files.xlsx, files.html, files.json):
-                if file is not None:
-                    self.answers.put(f"{supplier}/{file.name}", file)
-        for file in (files.html, files.xlsx) if came_by_inbox else ():
-            if file is None:
-                continue
-            ending = "".join(file.suffixes[-2:])
-            if self.settings.is_server:
-                self.answers.put(f"{supplier}/{key}{ending}", file)
-                continue
-            beside = self.home.inbox(supplier) / key
-            if beside.parent.is_dir():
-                if file == files.xlsx:
-                    with self.home.laid_beside(supplier).open("a", encoding="ascii") as laid:
-                        laid.write(hashlib.sha256(file.read_bytes()).hexdigest() + "\n")
-                fresh = beside.with_name(f".{beside.name}{ending}.tmp")
-                shutil.copyfile(file, fresh)
-                fresh.replace(beside.with_name(f"{beside.name}{ending}"))
 
     def _forget(self, judged: Judged) -> None:
         """Drop what judging left behind, and the copy of the bytes where the vault is not of this machine."""
@@ -1006,26 +766,6 @@ class Desk:
         source = judged.task.source
         if source is not None and source.parent == self._copies:
             source.unlink(missing_ok=True)
-
-
-def load_region(settings: Settings) -> RegionPack:
-    """The region pack the settings name, with the platform's own heartbeat where one is sent.
-
-    Raises:
-        Misconfigured: With every mistake in it.
-    """
-    pack = load_pack(settings.region_dir, contracts_dir(), code_lists_dir())
-    return with_heartbeat(pack) if settings.heartbeat_minutes else pack
-
-
-def contracts_dir() -> Path:
-    """Folder of the contracts that every region shares."""
-    return project_root() / "quality" / "contracts"
-
-
-def code_lists_dir() -> Path:
-    """Folder of the code lists that every region shares."""
-    return project_root() / "quality" / "codelists"
 
 
 def accepted_columns(contract: Contract) -> list[tuple[str, str]]:
@@ -1067,7 +807,7 @@ def _record(judged: Judged, replay: bool, takes_mended_rows: bool) -> VerdictRec
     )  # fmt: skip
 
 
-def _came_from(arrival: Arrival) -> tuple[str, str]:
+def came_from(arrival: Arrival) -> tuple[str, str]:
     """Origin and sender of an arrival, as a delivery tells them."""
     return (f"{INBOX}:{arrival.key}", arrival.supplier) if arrival.origin == INBOX else (arrival.origin, arrival.origin)
 
@@ -1078,9 +818,3 @@ def _bare_sent(judged: Judged, takes_mended_rows: bool) -> Sent:
         "", {}, task.file_name, task.sha256, 0, judged.verdict.judged_at, None, None, None, None, None,
         takes_mended_rows=takes_mended_rows,
     )  # fmt: skip
-
-
-def is_temporary(key: str) -> bool:
-    """Names under which programs write before they rename: hidden files, lock files of office programs, parts."""
-    name = key.rsplit("/", 1)[-1]
-    return name.startswith((".", "~$", "~")) or name.endswith((".tmp", ".part", ".filepart", ".crdownload", ".partial"))

@@ -147,14 +147,14 @@ def _lake(settings: Settings) -> str:
 
 
 def _pack(settings: Settings) -> str:
-    from quality.desk import load_region
+    from quality.configuration import load_region
 
     pack = load_region(settings)
     return f"{pack.region.name}: {len(pack.suppliers)} suppliers, {len(pack.contracts)} datasets"
 
 
 def _credentials(settings: Settings) -> str:
-    from quality.desk import load_region
+    from quality.configuration import load_region
     from storage.settings import credential
 
     try:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from quality.contract import Contract
-from quality.desk import Desk, Refused
+from quality.desk import Desk
+from quality.errors import Refused
 from quality.forms import TABLE_HEADER_ROW, table_dialect, written_table
 from quality.starting import Last, last_delivered
 from quality.template import TemplateColumn, columns_to_fill_in

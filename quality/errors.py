@@ -1,4 +1,4 @@
-"""What is raised when judging could not be done. What is wrong with a delivery is a verdict, never one of these."""
+"""What is raised when something cannot be done. What is wrong with a delivery is a verdict, never one of these."""
 
 from __future__ import annotations
 
@@ -20,3 +20,18 @@ class PlatformTrouble(Exception):
         self.what, self.cause, self.rules, self.facts = what, cause, tuple(rules), facts
         named = f" (rules: {', '.join(self.rules)})" if self.rules else ""
         super().__init__(f"{what}{named}: {cause}")
+
+
+class Refused(ValueError):
+    """A delivery that cannot even be received: nobody of this name, no such dataset, no such period.
+
+    Attributes: `expected` and `found`, for a person.
+    """
+
+    def __init__(self, expected: str, found: str) -> None:
+        self.expected, self.found = expected, found
+        super().__init__(f"expected {expected}, found {found}")
+
+
+class NotAgreed(Refused):
+    """The dialect that was chosen is not agreed for supplier, dataset and period."""

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from quality.desk import Desk
+from quality.inboxes import Inboxes
 from quality.judging import BACKLOG
 from storage import arrivals, locks, stores
 from storage.arrivals import ARRIVALS, Arrivals, Told
@@ -100,6 +101,7 @@ class _Work:
 
     def __init__(self, desk: Desk, told: Arrivals, pool: ThreadPoolExecutor) -> None:
         self._desk, self._told, self._pool = desk, told, pool
+        self._inboxes = Inboxes(desk)
         self._busy: dict[str, Future[_Taken]] = {}
         self._rests: dict[str, float] = {}
 
@@ -125,7 +127,7 @@ class _Work:
     def sweep(self) -> None:
         """Look through every inbox for what no event told."""
         for arrival in self._desk.ledger.unsettled():
-            self._desk.settle(arrival)
+            self._inboxes.settle(arrival)
         for supplier in sorted(self._desk.pack.suppliers):
             if supplier not in self._busy:
                 self._busy[supplier] = self._pool.submit(self._sweep_one, supplier)
@@ -148,7 +150,7 @@ class _Work:
     def _sweep_one(self, supplier: str) -> _Taken:
         taken = _Taken()
         try:
-            self._desk.sweep_inbox(supplier, BACKLOG)
+            self._inboxes.sweep_of(supplier, BACKLOG)
         except Exception:
             # one inbox that cannot be read keeps nobody else waiting; the next sweep looks again
             log.exception("the inbox of %s could not be looked through", supplier)
@@ -168,7 +170,7 @@ class _Work:
                 continue
             key = event.key.removeprefix(_PREFIX).removeprefix(f"{supplier}/")
             try:
-                self._desk.take_in(supplier, key, event.version)
+                self._inboxes.take_in(supplier, key, event.version)
                 taken.done.append(event.id)
             except (NoSuchObject, ValueError) as error:
                 taken.problems.append((event.id, str(error)))

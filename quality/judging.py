@@ -20,8 +20,9 @@ from pathlib import Path
 
 from watchfiles import watch
 
-from quality.desk import SETTLED_SECONDS, Desk
+from quality.desk import Desk
 from quality.errors import PlatformTrouble
+from quality.inboxes import SETTLED_SECONDS, Inboxes
 from quality.judge import Judged
 from quality.sources import Misconfigured
 from storage import locks
@@ -271,13 +272,14 @@ class _Rounds:
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._seen = desk, set[tuple[str, ReceiptKind]]()
+        self._inboxes = Inboxes(desk)
         self._swept, self._looked = 0.0, time.monotonic()
 
     def begin(self) -> None:
         """Something may have come: look now."""
         # on a server the intake looks through the inboxes
         if not self._desk.settings.is_server:
-            self._desk.sweep_inboxes(BACKLOG)
+            self._inboxes.sweep(BACKLOG)
         self._swept = time.monotonic()
         self._write_owed()
 

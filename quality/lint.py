@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quality import heartbeat, messages
+from quality.configuration import contracts_dir
 from quality.contract import Contract, load_contract
-from quality.desk import contracts_dir
 from quality.sources import Misconfigured, Problem, line_of, load_yaml
 from storage.settings import Settings
 

@@ -37,8 +37,9 @@ from yaml.tokens import (
     FlowSequenceStartToken,
 )
 
+from quality.configuration import code_lists_dir, contracts_dir
 from quality.contract import Contract
-from quality.desk import Refused, code_lists_dir, contracts_dir
+from quality.errors import Refused
 from quality.forms import standard_dialect
 from quality.receipt.files import replaced
 from quality.region import MAPPING_COLUMNS, SITE_COLUMNS, RegionPack, load_pack

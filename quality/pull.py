@@ -22,7 +22,8 @@ import httpx
 from pydantic import SecretStr
 
 from quality.assign import Assigned, assign_pulled
-from quality.desk import Desk, is_temporary
+from quality.desk import Desk
+from quality.inboxes import is_temporary
 from quality.region import Source
 from storage import places
 from storage.crash import reached

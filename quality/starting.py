@@ -94,7 +94,7 @@ def _read_again(desk: Desk, contract: Contract, view: DeliveryView) -> Last | No
     mandate = desk.pack.mandate(view.supplier, view.dataset, period.start, period.end)
     if mandate is None or (view.rows or {}).get("delivered", 0) > 20 * MOST_ROWS:
         return None
-    with desk.bytes_of(view) as source, tempfile.TemporaryDirectory(dir=desk.home.work, prefix="last-") as folder:
+    with desk.lent(view.sha256) as source, tempfile.TemporaryDirectory(dir=desk.home.work, prefix="last-") as folder:
         dialect = reading_of(desk.pack, contract, mandate, source, view.file_name, view.dialect).dialect
         landed = without_status(read(source, dialect.layout(), Path(folder) / "landed.parquet", name=view.file_name))
         cells = pl.read_parquet(landed.path).filter(pl.col("ignored_by").is_null())

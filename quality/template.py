@@ -28,8 +28,8 @@ from openpyxl.worksheet.worksheet import Worksheet
 from quality import messages
 from quality.calendar import due_on
 from quality.contract import Contract, Field, Texts
-from quality.desk import Refused
 from quality.dialect import Column, Dialect
+from quality.errors import Refused
 from quality.forms import DATA_SHEET, UNITS, Mark, as_workbook, example_sum, standard_dialect
 from quality.reading import choose_dialect
 from quality.receipt.files import replaced

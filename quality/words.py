@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from quality.codelists import Code, CodeList, lookup_key
-from quality.desk import Desk, Refused
+from quality.desk import Desk
+from quality.errors import Refused
 from quality.judging import ring
 from quality.replay import candidates
 from storage.paths import parse_delivery_id

@@ -188,7 +188,7 @@ def deliveries(
     desk = desk_of(home, region)
     documents = [summary_of(view) for view in desk.ledger.deliveries(supplier, dataset, period, state)]
     for document in documents:
-        document.update(changes=None, receipt=desk.receipt_files(document["delivery"]))
+        document.update(changes=None, receipt=desk.receipts.places(document["delivery"]))
     if as_json:
         say_json(documents)
         return
@@ -397,7 +397,7 @@ def template(
 
     Example: `verbund template meter_readings --supplier stadtwerke-x --to Vorlage.xlsx`
     """
-    from quality.desk import load_region
+    from quality.configuration import load_region
     from quality.template import write_template
     from storage.periods import period as read_period
 
@@ -471,7 +471,7 @@ def region_export(
 
     Example: `verbund region export --region bergisch --to bergisch.zip`
     """
-    from quality.desk import load_region
+    from quality.configuration import load_region
     from quality.packs import export_pack
 
     pack = load_region(settings_of(home, region))
@@ -521,7 +521,7 @@ def region_check(home: Home = None, region: Region = None, as_json: Json = False
 
     Example: `verbund region check --region regions/bergisch`
     """
-    from quality.desk import load_region
+    from quality.configuration import load_region
     from quality.sources import Misconfigured
 
     settings = settings_of(home, region)

@@ -17,6 +17,7 @@ from typing import Any
 from quality import foundation, judging
 from quality import release as releasing
 from quality.desk import Desk, summary_of
+from quality.inboxes import Inboxes
 from quality.supply import publish_supply
 from storage import clock
 from storage.ledger.ledger import DeliveryView
@@ -133,7 +134,7 @@ def _send(desk: Desk, item: DemoDelivery, known: Counter[Any], withdrawals_done:
     file = folder / item.file_name
     file.write_bytes(item.content)
     _rest(file, item)
-    desk.sweep_inboxes()
+    Inboxes(desk).sweep()
     return True
 
 
@@ -210,7 +211,7 @@ def _tell_places(desk: Desk, views: Sequence[DeliveryView], made: releasing.Rele
     shown = next(
         (v for v in views if v.state == "partly_accepted"), next((v for v in views if v.state == "rejected"), views[0])
     )
-    files = desk.receipt_files(shown.delivery_id)
+    files = desk.receipts.places(shown.delivery_id)
     rows = sum(made.tables.values())
     out.print("\n[bold]Where to look[/bold]")
     out.print(f"  a receipt      {files['html']}", markup=False)

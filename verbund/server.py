@@ -39,7 +39,7 @@ def init(home: Home = None, region: Region = None, as_json: Json = False) -> Non
     """
     from dataclasses import asdict
 
-    from quality.desk import load_region
+    from quality.configuration import load_region
     from quality.release import readable_files
     from storage.provision import provision
 

@@ -29,7 +29,7 @@ def invite(
 
     Example: `verbund user invite k.muster@example.org --role coordinator`
     """
-    from quality.desk import load_region
+    from quality.configuration import load_region
     from storage.people import Role
 
     settings = settings_of(home, region)

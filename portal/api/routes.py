@@ -23,7 +23,8 @@ from portal.api.describing import described, description
 from portal.api.door import BASE, ACall, Call, Problem, api_door
 from quality import checking, judging
 from quality.assign import Assigned, assign_named, name_of
-from quality.desk import Refused, summary_of
+from quality.desk import summary_of
+from quality.errors import Refused
 from quality.receipt import receipt_stem
 from storage import stores
 from storage.ledger.ledger import DeliveryView, UnknownDelivery

@@ -16,7 +16,7 @@ from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, Visit, door
 from quality import judging
 from quality.assign import Assigned, Unassigned, assign_named, name_of
-from quality.desk import NotAgreed, Refused
+from quality.errors import NotAgreed, Refused
 from quality.reading import to_choose_from
 from quality.receipt import receipt_stem
 from quality.words import unknown_words
@@ -162,7 +162,7 @@ def _verdict(visit: Visit, delivery: str, *, problem: str | None = None, code: i
     history = visit.desk.ledger.deliveries(slot.supplier, slot.dataset, slot.period)
     writing = any(of == delivery for of, _ in visit.desk.ledger.owed_receipts())
     # looked for after that: of a receipt that is not owed, all files are there
-    places = visit.desk.receipt_files(delivery)
+    places = visit.desk.receipts.places(delivery)
     return visit.page(
         "verdict.html", code=code, problem=problem, receipt=document, waiting=document["state"] in WAITING,
         writing=writing, title=contract.title if contract else {},

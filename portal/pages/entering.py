@@ -18,8 +18,7 @@ from portal.uploads import NoSuchUpload
 from portal.visit import AVisit, door
 from quality.assign import Assigned, assign_named
 from quality.checking import LARGEST_CHECK, CannotCheck, CheckBusy
-from quality.desk import NotAgreed, Refused
-from quality.errors import PlatformTrouble
+from quality.errors import NotAgreed, PlatformTrouble, Refused
 from quality.starting import template_for
 from storage.objects.base import CHUNK
 from storage.periods import Period

@@ -15,9 +15,8 @@ from fastapi.responses import Response
 from portal.visit import AVisit, Visit, door
 from quality import judging
 from quality.checking import CannotCheck, CheckBusy
-from quality.desk import Refused
 from quality.entry import EntryForm, Notes, can_be_entered, entry_form
-from quality.errors import PlatformTrouble
+from quality.errors import PlatformTrouble, Refused
 from storage.periods import EXAMPLES
 
 router = APIRouter()

@@ -14,8 +14,7 @@ from portal.visit import AVisit, Visit, door
 from quality import judging
 from quality.assign import Assigned, assign_named
 from quality.checking import CannotCheck, CheckBusy
-from quality.desk import NotAgreed, Refused
-from quality.errors import PlatformTrouble
+from quality.errors import NotAgreed, PlatformTrouble, Refused
 from quality.reading import agreed_ever, to_choose_from
 from storage.objects.base import TooManyBytes
 from storage.periods import EXAMPLES

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, HTTPException
 from fastapi.responses import Response
 
 from portal.visit import AVisit, Visit, door
-from quality.desk import Refused
+from quality.errors import Refused
 from quality.words import history, map_word, unknown_words, unmap_word
 from storage.ledger.ledger import UnknownDelivery
 from storage.paths import parse_delivery_id

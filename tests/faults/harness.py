@@ -31,8 +31,9 @@ import psycopg
 from orchestration import instance as dagster
 from orchestration.instance import open_instance
 from orchestration.report import judged_key
-from quality.desk import INBOX, Desk
+from quality.desk import Desk
 from quality.judging import work_queue
+from quality.receipts import INBOX
 from storage import database, lake, stores
 from storage.ledger.ledger import Delivery, Ledger
 from storage.ledger.states import WAITING

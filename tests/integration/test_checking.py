@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from quality.checking import CannotCheck, CheckBusy, Checks
-from quality.desk import Desk, Refused
-from quality.errors import PlatformTrouble
+from quality.desk import Desk
+from quality.errors import PlatformTrouble, Refused
 from tests.support.bench import GOOD, PLAIN, THIRD, WORKS, written
 from tests.support.profiles import settings_for
 

@@ -19,7 +19,8 @@ from orchestration.instance import open_instance
 from orchestration.report import accepted_key, judged_key
 from orchestration.reporter import report_all
 from orchestration.slots import check_name, partition_of
-from quality.desk import Desk, load_region
+from quality.configuration import load_region
+from quality.desk import Desk
 from quality.judging import work_queue
 from quality.lint import lint
 from quality.rules import rule_ids

@@ -166,13 +166,13 @@ def test_a_wrong_file_is_kept_answered_and_stored_nowhere_else(bench: TestBench,
     _, dataset, period, _ = next(agreement for agreement in AGREEMENTS if agreement[0] == supplier)
     desk = bench.desk
     delivery = desk.receive(source, supplier, dataset, period, file_name=source.name, who="test")
-    assert all(desk.receipt_files(delivery.delivery_id)[ending] for ending in ("json", "html"))
+    assert all(desk.receipts.places(delivery.delivery_id)[ending] for ending in ("json", "html"))
     states = desk.answer([desk.judge(delivery)])
     assert states == {delivery.delivery_id: "rejected"}
     # the bytes are kept as sent, whatever they are
     assert delivery.sha256 == sha256(source.read_bytes()).hexdigest()
     assert desk.vault.fetch(delivery.sha256, bench.settings.paths.work).read_bytes() == source.read_bytes()
-    files = desk.receipt_files(delivery.delivery_id)
+    files = desk.receipts.places(delivery.delivery_id)
     assert files["json"] and files["html"]
     assert Path(files["json"]).name == f"{delivery.delivery_id}.quittung.json"
     receipt = json.loads(Path(files["json"]).read_text("utf-8"))

@@ -18,6 +18,7 @@ from portal.app import make_app
 from portal.rights import OF_PROGRAMS
 from portal.visit import COOKIE
 from quality.desk import Desk
+from quality.inboxes import Inboxes
 from quality.judging import work_queue
 from quality.receipt import receipt_stem
 from storage import stores
@@ -107,7 +108,7 @@ def by_command(home: Home, sent: Sent, folder: Path) -> None:
 
 def by_inbox(home: Home, sent: Sent, folder: Path) -> None:
     drop(home.settings, f"{WORKS}/{DATASET}/{sent.period}/{sent.name}", sent.content)
-    assert home.desk.sweep_inboxes() == 1
+    assert Inboxes(home.desk).sweep() == 1
     work_queue(home.desk)
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from quality import judging
 from quality.calendar import due_at, owed_slots
-from quality.desk import Refused
+from quality.errors import Refused
+from quality.inboxes import Inboxes
 from quality.judge import Judged
 from quality.judging import work_queue
 from quality.replay import candidates, replay
@@ -77,7 +78,7 @@ def states(bench: TestBench, slot: Slot = SLOT) -> list[str]:
 
 
 def receipt_of(bench: TestBench, delivery: str) -> dict[str, Any]:
-    written_to = bench.desk.receipt_files(delivery)["json"]
+    written_to = bench.desk.receipts.places(delivery)["json"]
     assert written_to is not None
     document: dict[str, Any] = json.loads(Path(written_to).read_text())
     return document
@@ -86,7 +87,7 @@ def receipt_of(bench: TestBench, delivery: str) -> dict[str, Any]:
 def lose_receipts(bench: TestBench, delivery: str) -> None:
     for file in bench.desk.home.receipts(WORKS).glob(f"{delivery}.*"):
         file.unlink()
-        bench.desk.answers.delete(f"{WORKS}/{file.name}")
+        stores.receipts(bench.desk.settings).delete(f"{WORKS}/{file.name}")
 
 
 def test_a_correction_replaces_its_slot_and_says_what_changed(bench: TestBench) -> None:
@@ -303,7 +304,7 @@ def test_an_overdue_slot_is_told_once_and_ends_with_its_delivery(bench: TestBenc
 def test_a_sweep_notes_when_each_receipt_of_arrival_was_there(bench: TestBench) -> None:
     for year in ("2022", "2023"):
         drop(bench.settings, f"{WORKS}/waste_balance/{year}/balance.csv", balance("1", year=year))
-    assert bench.desk.sweep_inboxes() == 2
+    assert Inboxes(bench.desk).sweep() == 2
     views = bench.desk.ledger.deliveries()
     assert len(views) == 2
     assert all(view.acknowledged_at and view.acknowledged_at >= view.received_at for view in views)
@@ -526,7 +527,7 @@ def test_a_lost_receipt_tells_the_recorded_verdict_also_where_it_would_be_anothe
     work_queue(bench.desk)
     before = receipt_of(bench, delivery)
     assert before["state"] == "partly_accepted"
-    page, workbook = (Path(bench.desk.receipt_files(delivery)[kind] or "") for kind in ("html", "xlsx"))
+    page, workbook = (Path(bench.desk.receipts.places(delivery)[kind] or "") for kind in ("html", "xlsx"))
     shown = page.read_text()
     learn()
     lose_receipts(bench, delivery)
@@ -543,7 +544,7 @@ def test_a_receipt_that_missed_its_replay_is_written_anew(changing: tuple[TestBe
     bench, learn = changing
     delivery = receive(bench, CHANGED)
     work_queue(bench.desk)
-    file = Path(bench.desk.receipt_files(delivery)["json"] or "")
+    file = Path(bench.desk.receipts.places(delivery)["json"] or "")
     old = file.read_text()
     learn()
     bench.desk.rejudge(delivery)
@@ -551,7 +552,7 @@ def test_a_receipt_that_missed_its_replay_is_written_anew(changing: tuple[TestBe
     assert (json.loads(old)["state"], json.loads(new)["state"]) == ("partly_accepted", "accepted")
     assert bench.desk.write_missing_receipts() == 0
     file.write_text(old)
-    bench.desk.answers.put(f"{WORKS}/{file.name}", file)
+    stores.receipts(bench.desk.settings).put(f"{WORKS}/{file.name}", file)
     assert bench.desk.write_missing_receipts() == 1
     assert file.read_text() == new
     assert bench.desk.write_missing_receipts() == 0
@@ -566,7 +567,7 @@ def test_a_receipt_that_could_not_be_put_is_owed_and_written_without_a_restart(
         raise OSError("the store is down")
 
     with monkeypatch.context() as broken:
-        broken.setattr(bench.desk, "_hand_over", down)
+        broken.setattr(bench.desk.receipts, "lay", down)
         work_queue(bench.desk)
     assert states(bench) == ["partly_accepted"]
     assert bench.desk.ledger.owed_receipts() == {(delivery, "verdict")}
@@ -605,7 +606,7 @@ def test_of_a_flood_only_so_much_is_taken_in_at_once_and_the_others_are_all_take
     drop(bench.settings, f"{THIRD}/waste_balance/2024/balance.csv", written([WASTE | {"area_code": SOLINGEN}]))
     taken = []
     for _ in range(4):
-        bench.desk.sweep_inboxes(backlog=3)
+        Inboxes(bench.desk).sweep(backlog=3)
         taken.append([bench.desk.ledger.backlog(supplier) for supplier in (WORKS, THIRD)])
         work_queue(bench.desk)
     assert taken == [[3, 1], [3, 0], [1, 0], [0, 0]]

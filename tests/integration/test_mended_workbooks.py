@@ -13,6 +13,7 @@ import pytest
 from openpyxl import Workbook, load_workbook
 from openpyxl.packaging.custom import StringProperty
 
+from quality.inboxes import Inboxes
 from quality.judging import work_queue
 from storage.ledger.ledger import Delivery
 from tests.support.bench import GOOD, WORKS, TestBench, written
@@ -183,7 +184,7 @@ def test_a_workbook_mended_where_it_lies_in_the_inbox_is_taken_and_an_untouched_
     (inbox / "balance.csv").write_text(faulty())
 
     def sweep() -> list[Delivery]:
-        while bench.desk.sweep_inboxes():
+        while Inboxes(bench.desk).sweep():
             pass
         work_queue(bench.desk)
         return list(bench.desk.ledger.deliveries(WORKS))

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from quality import heartbeat, observer
 from quality.desk import Desk
+from quality.inboxes import Inboxes
 from quality.judging import work_queue
 from quality.metrics import Installation
 from quality.receipt import receipt_stem
@@ -117,7 +118,7 @@ def beating(tmp_path: Path) -> Iterator[Desk]:
 def go_through(desk: Desk) -> None:
     """Take in and judge what lies in the inboxes."""
     deadline = time.monotonic() + 20
-    while not desk.sweep_inboxes():
+    while not Inboxes(desk).sweep():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     work_queue(desk)

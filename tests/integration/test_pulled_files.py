@@ -14,6 +14,7 @@ import asyncssh
 import pytest
 
 from quality.desk import Desk
+from quality.inboxes import Inboxes
 from quality.judging import work_queue
 from quality.pull import SourceFailed, pull
 from quality.region import Source
@@ -408,6 +409,7 @@ PULL = """
 import json, sys
 from pathlib import Path
 from quality.desk import Desk
+from quality.inboxes import Inboxes
 from quality.pull import pull
 from quality.region import Source
 from tests.support.orchestrated import settings_of
@@ -435,7 +437,7 @@ def test_a_pull_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path, poi
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     if who == "sweep":
         object.__setattr__(desk.pack, "sources", [source])
-        desk.sweep_inboxes()
+        Inboxes(desk).sweep()
     pull(desk, source)
     assert pull(desk, source) == []
     assert attempts(desk) == [("2024", 1)]

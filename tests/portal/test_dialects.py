@@ -11,7 +11,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from portal.app import make_app
-from quality.desk import Desk, NotAgreed
+from quality.desk import Desk
+from quality.errors import NotAgreed
 from quality.judging import work_queue
 from quality.replay import candidates, replay
 from storage.people import People

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from quality.inboxes import Inboxes
 from quality.judging import work_queue
 from storage import stores
 from tests.portal.conftest import Somebody, Stage
@@ -45,7 +46,7 @@ def test_page_folder_and_command_line_come_to_the_same_verdict(stage: Stage) -> 
     stores.inboxes(stage.desk.settings).put(
         f"{WORKS}/waste_balance/2018/balance.csv", io.BytesIO(bad.replace(b"2019", b"2018"))
     )
-    while not stage.desk.sweep_inboxes():
+    while not Inboxes(stage.desk).sweep():
         pass
     work_queue(stage.desk)
     [other] = stage.desk.ledger.deliveries(WORKS, "waste_balance", "2018")

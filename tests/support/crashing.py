@@ -55,6 +55,7 @@ class Warm:
 
 def _run(asked: Mapping[str, Any]) -> None:
     from quality.desk import Desk
+    from quality.inboxes import Inboxes
     from quality.judging import holding, work_queue
     from tests.support.profiles import settings_for
 
@@ -69,7 +70,7 @@ def _run(asked: Mapping[str, Any]) -> None:
         desk.write_owed_receipts()
         if os.environ.get("VERBUND_TEST_SWEEP"):
             desk.write_missing_receipts()
-        desk.sweep_inboxes()
+        Inboxes(desk).sweep()
         work_queue(desk)
         desk.close()
 

@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from quality.desk import ANSWERS
+from quality.receipts import ANSWERS
 from storage import database, stores
 from storage.objects.base import ObjectStore
 from storage.objects.local import LocalStore

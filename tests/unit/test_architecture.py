@@ -13,7 +13,7 @@ import pytest
 import yaml
 from importlinter.cli import lint_imports
 
-from quality.desk import contracts_dir
+from quality.configuration import contracts_dir
 from quality.lint import lint
 from storage.settings import project_root
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestration.defs.deliveries.assets import check_specs
 from orchestration.slots import check_name, offer, offered, partition_of, slot_of
-from quality.desk import load_region
+from quality.configuration import load_region
 from quality.region import RegionPack
 from quality.rules import rule_ids
 from storage.paths import Slot

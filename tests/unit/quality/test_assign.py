@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from quality.assign import Assigned, Unassigned, assign
-from quality.desk import code_lists_dir, contracts_dir
+from quality.configuration import code_lists_dir, contracts_dir
 from quality.dialect import Recognise
 from quality.region import RegionPack, load_pack
 from tests.support.bench import HEIRS, PLAIN, THIRD, WORKS

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from quality.calendar import due_at, due_on, is_working_day, owed_slots
+from quality.configuration import code_lists_dir, contracts_dir
 from quality.contract import Contract, Due
-from quality.desk import code_lists_dir, contracts_dir
 from quality.region import Mandate, RegionPack, load_pack
 from storage.periods import period
 from tests.support.bench import HEIRS, PLAIN, THIRD, WORKS

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from quality.configuration import load_region
 from quality.contract import MOST_RULES, load_contract
-from quality.desk import load_region
 from quality.judge import Judged
 from quality.lint import lint
 from quality.rules import PLATFORM_RULES

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quality.desk import contracts_dir
+from quality.configuration import contracts_dir
 from quality.lint import lint
 
 REASON = '{"de": "Der Name hat 1 bis 120 Zeichen.", "en": "The name has 1 to 120 characters."}'

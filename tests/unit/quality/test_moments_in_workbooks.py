@@ -8,9 +8,9 @@ from pathlib import Path
 import openpyxl
 import polars as pl
 
+from quality.configuration import contracts_dir
 from quality.contract import load_contracts
 from quality.conversion import instants_sql, lay_out
-from quality.desk import contracts_dir
 from quality.dialect import Dialect
 from storage.periods import period
 from storage.readers import read

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from quality.desk import load_region
+from quality.configuration import load_region
 from quality.dialect import Column, Dialect, Ignore, Pivot
 from quality.region import MAPPING_COLUMNS, SITE_COLUMNS, Area, Mandate, Region, Source
 from quality.sources import Misconfigured

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from quality.configuration import contracts_dir, load_region
 from quality.contract import load_contracts
-from quality.desk import Refused, contracts_dir, load_region
+from quality.errors import Refused
 from quality.forms import standard_dialect
 from quality.packs import FORMAT, MANIFEST, UnsafePack, export_pack, import_pack, new_pack
 from quality.sources import Misconfigured

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quality import forms
-from quality.desk import load_region
+from quality.configuration import load_region
 from quality.recognition import recognise
 from quality.template import write_template
 from storage.periods import period as read_period

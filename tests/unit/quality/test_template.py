@@ -19,8 +19,10 @@ from openpyxl import load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 
 from quality import messages, template
+from quality.configuration import contracts_dir, load_region
 from quality.contract import load_contracts
-from quality.desk import Desk, Refused, contracts_dir, load_region
+from quality.desk import Desk
+from quality.errors import Refused
 from quality.forms import standard_dialect
 from quality.reading import choose_dialect
 from quality.template import Template, TemplateColumn, write_template
