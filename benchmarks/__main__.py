@@ -28,6 +28,8 @@ ROWS = (
     "neighbours",
     "portal_pages",
 )  # fmt: skip
+#: Rows that are kept from elsewhere; see `benchmarks.faults`.
+APART = ("faults",)
 
 
 def main() -> int:

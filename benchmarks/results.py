@@ -52,10 +52,10 @@ def keep(name: str, found: Sequence[Result]) -> None:
 
 def write() -> Path:
     """Write the page from everything kept."""
-    from benchmarks.__main__ import ROWS
+    from benchmarks.__main__ import APART, ROWS
 
     kept = _kept()
-    rows = [(name, kept[name]) for name in ROWS if name in kept]
+    rows = [(name, kept[name]) for name in (*ROWS, *APART) if name in kept]
     text = [
         "# What the platform costs",
         "",
@@ -77,13 +77,19 @@ def write() -> Path:
         ]
     text += ["", "## Each row beside its baseline", ""]
     for name, row in rows:
-        text += [f"### {name}", "", f"`python -m benchmarks {name}`, {row['at']}, {row['machine']}", ""]
+        text += [f"### {name}", "", f"`{_command(name)}`, {row['at']}, {row['machine']}", ""]
         for one in row["results"]:
             text += [f"**{one['what']}**: {one['measured']} (load of the machine at the end {one['load']:.1f})", ""]
             text += [f"- beside {one['beside']}", *(f"- {detail}" for detail in one["details"]), ""]
     text += ["## Versions", "", ", ".join(_versions())]
     PAGE.write_text("\n".join(text).rstrip() + "\n", encoding="utf-8")
     return PAGE
+
+
+def _command(name: str) -> str:
+    from benchmarks.__main__ import APART
+
+    return f"python -m benchmarks.{name}" if name in APART else f"python -m benchmarks {name}"
 
 
 _INTRODUCTION = (
