@@ -24,6 +24,7 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._grpc.types import ExecuteRunArgs
 
+from storage.priority import give_way
 from storage.settings import Settings, project_root
 
 log = logging.getLogger("verbund.launcher")
@@ -154,6 +155,8 @@ def _be_child(door: socket.socket, caller: socket.socket, arguments: Sequence[st
     code = 1
     try:
         os.setsid()
+        # the new session gives way as the template does
+        give_way(os.getpriority(os.PRIO_PROCESS, 0))
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         door.close()
         caller.close()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 import time
@@ -31,6 +30,7 @@ from storage import locks
 from storage.crash import reached
 from storage.ledger.ledger import OutboxEntry
 from storage.paths import parse_delivery_id
+from storage.priority import BACKGROUND, give_way
 from storage.settings import Settings
 from storage.tracing import span
 
@@ -299,7 +299,7 @@ def main() -> None:
     """Be the reporter of the home the environment names, until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    os.nice(10)
+    give_way(BACKGROUND)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

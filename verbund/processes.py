@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from storage.priority import BACKGROUND, JUDGES, give_way
 from storage.settings import Settings, project_root
 from verbund.output import err, out
 
 log = logging.getLogger("verbund.processes")
 
-#: Judges and builds give way to people who read tables and pages; a build gives way to judges.
-JUDGES, BACKGROUND = 5, 10
 #: A process that ends by itself is started again, at most so often within a minute.
 RESTARTS_PER_MINUTE = 5
 
@@ -90,8 +89,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 def become(process: Process) -> NoReturn:
     """Be this process from now on, for whoever else starts and watches processes (systemd)."""
     if process.niceness:
-        with contextlib.suppress(PermissionError):
-            os.nice(process.niceness)
+        give_way(process.niceness)
     os.execve(process.command[0], list(process.command), _environment(process))
 
 
@@ -141,16 +139,8 @@ def _start(process: Process, logs: Path) -> None:
             process.command, env=_environment(process), stdout=log, stderr=log, start_new_session=True
         )
     if process.niceness:
-        _lower(process.running.pid, process.niceness)
+        give_way(process.niceness, process.running.pid)
     process.starts.append(time.monotonic())
-
-
-def _lower(pid: int, niceness: int) -> None:
-    """Let a process give way. Kernels that group by session weigh the group, and a niceness counts inside it only."""
-    with contextlib.suppress(PermissionError, ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, pid, niceness)
-    with contextlib.suppress(OSError):
-        Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
 def _environment(process: Process) -> dict[str, str]:

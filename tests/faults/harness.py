@@ -39,12 +39,12 @@ from storage.ledger.ledger import Delivery, Ledger
 from storage.ledger.states import WAITING
 from storage.objects.s3 import S3Store, prepare_bucket
 from storage.paths import vault_key
+from storage.priority import BACKGROUND, give_way
 from storage.settings import Settings
 from tests.faults.warm import Process, Warm
 from tests.server.support.servers import Haproxy, Minio, Postgres, minio_behind_haproxy
 from tests.support.bench import GOOD, PLAIN, SOLINGEN, THIRD, WORKS, written
 from tests.support.orchestrated import grid
-from verbund.processes import BACKGROUND
 
 DATASET = "waste_balance"
 WASTE = GOOD[DATASET][1]
@@ -99,12 +99,12 @@ class Installation:
         commands = {command.name: command for command in dagster.processes(self.settings, code_port=port)}
         for name, niceness in (("code", 0), ("launcher", BACKGROUND)):
             command, log_file = commands[name], self.settings.home.parent / f"{name}.log"
-            arguments, environment = (
-                ["nice", "-n", str(niceness), *command.arguments],
-                {**os.environ, **command.environment},
-            )
+            environment = {**os.environ, **command.environment}
             with log_file.open("ab") as log:
-                helper = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log, start_new_session=True)
+                helper = subprocess.Popen(
+                    command.arguments, env=environment, stdout=log, stderr=log, start_new_session=True
+                )
+            give_way(niceness, helper.pid)
             self.helpers.append(helper)
         self.dagster = commands["daemon"].environment
         self.roles = (*ROLES, "daemon")

@@ -71,11 +71,11 @@ class Warm:
 def _be(role: str, environment: Mapping[str, str]) -> None:
     import logging
 
-    from verbund.processes import BACKGROUND, JUDGES
+    from storage.priority import BACKGROUND, JUDGES, give_way
 
     os.environ.update(environment)
     # as `verbund up` starts them
-    os.nice({"judge": JUDGES, "reporter": BACKGROUND}.get(role.partition("-")[0], 0))
+    give_way({"judge": JUDGES, "reporter": BACKGROUND}.get(role.partition("-")[0], 0))
     if role == "daemon":
         _be_the_daemon()
         return
