@@ -65,9 +65,8 @@ def test_a_faulty_template_comes_back_as_the_receipts_workbook_and_is_still_a_te
     work_queue(stage.desk)
     told = stage.desk.receipt(page.rpartition("/")[2])
     assert told["state"] in ("accepted", "accepted_with_warnings"), told["findings"]
-    assert (told["rows"]["delivered"], told["rows"]["ignored_by_rule"]) == (told["rows"]["delivered"], 1), (
-        "the example is left out again"
-    )
+    # what the last delivery began and nobody filled in is left out, too
+    assert told["rows"]["delivered"] - told["rows"]["ignored_by_rule"] == 2, "the example is left out again"
 
 
 def test_a_template_of_nothing_that_is_owed_is_not_there(stage: Stage) -> None:
