@@ -18,6 +18,7 @@ from quality.scorecard import Troubles
 from storage.drafts import Drafts
 from storage.mails import Mails
 from storage.people import PORTAL, People
+from storage.proposals import Proposals
 from storage.settings import Settings
 from storage.threads import Threads
 from storage.tokens import Token, Tokens
@@ -53,6 +54,7 @@ class Services:
     drafts: Drafts
     threads: Threads
     mails: Mails
+    proposals: Proposals
     lineage: Lineage
     troubles: Troubles
 
@@ -82,6 +84,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             drafts=stack.enter_context(closing(Drafts(url))),
             threads=stack.enter_context(closing(Threads(url))),
             mails=stack.enter_context(closing(Mails(url))),
+            proposals=stack.enter_context(closing(Proposals(url))),
             lineage=Lineage(settings),
             troubles=Troubles(desk.ledger),
         )

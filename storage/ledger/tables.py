@@ -484,3 +484,23 @@ drafts = sa.Table(
     _time("saved_at"),
     _delivery(nullable=True),
 )
+
+# --- the region pack ---
+
+#: Changes of the region pack that somebody proposed: `files` as they were and as they would be. What was proposed cannot be
+#: changed; `decision` is null until it was applied or withdrawn.
+pack_proposals = sa.Table(
+    "pack_proposals",
+    metadata,
+    _id(),
+    _time("at"),
+    _outside("who"),
+    _outside("author"),
+    _name("region"),
+    _name("supplier"),
+    sa.Column("says", sa.JSON(), nullable=False),
+    sa.Column("files", sa.JSON(), nullable=False),
+    _name("decision", nullable=True),
+    _time("decided_at", nullable=True),
+    _outside("decided_by", nullable=True),
+)

@@ -26,11 +26,13 @@ from portal.visit import COOKIE
 from quality import foundation, judging
 from quality import release as releasing
 from quality.desk import Desk
+from quality.onboarding import TEMPLATE, newcomer, propose
 from quality.supply import publish_supply
 from storage import clock
 from storage.ledger.states import WAITING
 from storage.paths import Slot
 from storage.people import People, Person, Role
+from storage.proposals import Proposals
 from storage.settings import Settings, project_root
 from storage.threads import Speaker, Threads, Topic
 from verbund.demo import DemoDelivery, demo_deliveries
@@ -137,6 +139,11 @@ def seed(settings: Settings) -> None:
     about = Topic(ASKED.supplier, f"{ASKED}--01", "values.unknown_code")
     threads.open(about, "contest", Speaker("test", "Rita Leitung", "supplier"), "Das Wort ist neu vereinbart.")
     threads.close()
+    told = {"supplier": "forst-remscheid", "name": "Stadtforst Remscheid (Rolle)", "role": "municipal forestry"}
+    owed = {"dataset": "waste_balance", "dialect": TEMPLATE, "valid_from": "2026-01-01"}
+    proposals = Proposals(settings.ledger_url)
+    propose(desk, proposals, newcomer(desk.pack, told, ["05120000"], [owed]), who="test", author="Kai Koordination")
+    proposals.close()
     desk.ledger.extensions.ask(LATE, date(2030, 1, 31), "Die Waage wird erst geeicht.", "test")
     publish_supply(desk)
     foundation.build(settings)

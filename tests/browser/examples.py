@@ -67,6 +67,9 @@ EXAMPLES: dict[str, list[Example]] = {
     "/region/offen": [("/region/offen", "coordinator", "")],
     "/zeugnisse": [("/zeugnisse", "clerk", WASTE)],
     "/staende": [("/staende", "clerk", WASTE)],
+    "/anschliessen": [("/anschliessen", "coordinator", "")],
+    "/anschliessen/neu": [("/anschliessen/neu", "coordinator", "")],
+    "/anschliessen/{proposal}": [("/anschliessen/1", "engineer", "")],
     "/menschen": [("/menschen", "coordinator", "")],
     "/nachrichten": [("/nachrichten", "coordinator", "")],
     "/verlauf": [("/verlauf", "coordinator", "")],
@@ -78,7 +81,7 @@ NO_PAGES = {
     "/lieferung/{delivery}/quittung.{ending}", "/kalender/{token}.ics", "/vorlage/{supplier}/{dataset}",
     "/bild/reihe/{indicator}/{area}/{period}", "/bild/vergleich/{indicator}/{area}/{period}",
     "/offen/bild/reihe/{indicator}/{area}/{period}", "/offen/bild/vergleich/{indicator}/{area}/{period}",
-    "/offen/daten/{kind}/{table}",
+    "/offen/daten/{kind}/{table}", "/anschliessen/{proposal}/patch",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from starlette.routing import Mount
 from portal.api.door import API_DOORS, BASE
 from portal.rights import OF_PROGRAMS, RIGHTS, may
 from portal.visit import DOORS
+from storage.proposals import Proposals
 from storage.threads import Speaker, Threads, Topic
 from storage.tokens import Tokens
 from tests.portal.conftest import CAST, Stage
@@ -21,6 +22,7 @@ from tests.support.bench import GOOD, THIRD, WORKS, WUPPERTAL, written
 from tests.support.released import small_release
 
 PERIOD, ROW = GOOD["waste_balance"]
+PROPOSED = {"supplier": {"id": "newcomer", "name": "Newcomer", "role": "utility"}, "mandates": []}
 #: What a refusal may be: not signed in, not for you, or there is no such thing.
 REFUSED = {303, 403, 404}
 
@@ -32,6 +34,12 @@ def delivery(stage: Stage) -> str:
     threads = Threads(stage.desk.settings.ledger_url)
     threads.open(Topic(WORKS), "ask", Speaker("test", "Test", "supplier"), "?")
     threads.close()
+    # one that was withdrawn: to apply it would change the pack of all tests
+    proposals = Proposals(stage.desk.settings.ledger_url)
+    proposals.decide(
+        proposals.add("plain", "newcomer", PROPOSED, [], who="test", author="Test").proposal_id, "withdrawn", who="test"
+    )
+    proposals.close()
     made = stage.desk.receive(source, WORKS, "waste_balance", PERIOD, file_name="a.csv", who="test").delivery_id
     small_release(stage.desk.settings, own=made)
     return made
@@ -63,6 +71,7 @@ def path_of(path: str, delivery: str) -> str:
         "{token}": "none",
         "{thread}": "1",
         "{number}": "0",
+        "{proposal}": "1",
     }
     told |= {"{indicator}": "K-02", "{area}": WUPPERTAL, "{period}": "2024", "{line}": "2", "{kind}": "csv"}
     told |= {"{table}": "open_indicators"}
