@@ -212,15 +212,18 @@ def test_a_proposal_made_from_other_files_is_refused(stage: Stage) -> None:
 
 
 def test_a_proposal_that_does_not_check_is_not_applied(stage: Stage) -> None:
-    path, folder = proposed(stage), stage.desk.settings.region_dir
-    # what the proposal's mandate points to is gone, in a file the proposal does not touch
-    (folder / "dialects" / "waste-balance.yml").unlink()
-    mandates = folder / "mandates.yml"
+    folder = stage.desk.settings.region_dir
+    dialects, spare = folder / "dialects", folder / "dialects" / "spare.yml"
+    spare.write_text((dialects / "waste-balance.yml").read_text().replace("id: plain-waste-balance", "id: spare"))
+    path = proposed(stage, **{"dialect.waste_balance": "spare"})
+    # gone is what its mandate points to, in a file it does not touch
+    spare.unlink()
     shown = page(stage, path)
-    assert "besteht die Prüfung" in shown and "mandates.yml" in shown and "plain-waste-balance" in shown
-    before = mandates.read_bytes()
+    assert "besteht die Prüfung" in shown and "Datei mandates.yml, Zeile" in shown and "'spare'" in shown
+    assert "/uebernehmen" not in shown
+    before = contents(folder)
     assert applied(stage, path) == 409
-    assert mandates.read_bytes() == before
+    assert contents(folder) == before
 
 
 def test_what_was_merged_by_hand_is_noticed(stage: Stage, tmp_path: Path) -> None:

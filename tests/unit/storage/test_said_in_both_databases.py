@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from storage import clock
 from storage.confirmations import Confirmations, NoReason
 from storage.ledger.ledger import Ledger
+from storage.proposals import Change, Proposals
 from storage.threads import DECIDE_WITHIN, OutOfOrder, Speaker, Thread, Threads, Topic, UnknownThread, Unsaid, standing
 from storage.words import BadWord, Words
 from tests.unit.storage.test_ledger import SERVER, new_url, receive
@@ -159,13 +160,27 @@ def test_what_is_to_be_judged_again_is_wanted_once_and_counted(ledger: Ledger) -
     assert (ledger.owed_replays(), ledger.begin_replay(delivery)) == ([], 0)
 
 
-@pytest.mark.parametrize("table", ["threads", "thread_entries", "confirmations", "word_mappings"])
+@pytest.mark.parametrize("table", ["threads", "thread_entries", "confirmations", "word_mappings", "pack_proposals"])
 def test_nothing_that_was_said_can_be_changed(url: str, threads: Threads, ledger: Ledger, table: str) -> None:
     contested(threads)
     delivery = receive(ledger).delivery_id
     with closing(Confirmations(url)) as confirmations, closing(Words(url)) as words:
         confirmations.confirm(delivery, "a.rule", 3, who="w", author="W", reason="so")
         words.map("avv", "works-x", "Wort", "200201", who="w", author="W", reason="so")
+    with closing(Proposals(url)) as proposals:
+        file = Change("suppliers.yml", "a: ä\n", "a: ö\n")
+        made = proposals.add("plain", "works-y", {"supplier": {"id": "works-y"}}, [file], who="w", author="W")
+        assert proposals.get(made.proposal_id) == made == proposals.newest("plain")[0] and made.files == [file]
     for change in (f"delete from {table}", f"update {table} set id = 77"):
         with pytest.raises(sa.exc.DBAPIError, match="append-only"), threads._writing.begin() as c:
             c.execute(sa.text(change))
+
+
+def test_of_two_decisions_on_a_proposal_one_counts(url: str) -> None:
+    with closing(Proposals(url)) as proposals:
+        made = proposals.add("plain", "works-y", {}, [], who="w", author="W")
+        assert proposals.decide(made.proposal_id, "applied", who="e")
+        assert not proposals.decide(made.proposal_id, "withdrawn", who="k")
+        found = proposals.get(made.proposal_id)
+        assert found is not None and (found.decision, found.decided_by) == ("applied", "e")
+        assert proposals.get(made.proposal_id + 1) is None
