@@ -21,8 +21,9 @@ from typing import Any, Final, Literal
 
 import yaml
 
+from quality.configuration import code_lists_dir, contracts_dir
 from quality.contract import Contract
-from quality.desk import Desk, code_lists_dir, contracts_dir
+from quality.desk import Desk
 from quality.dialect import Column, Dialect
 from quality.forms import standard_dialect
 from quality.receipt.files import replaced
@@ -223,11 +224,15 @@ def _dialect(folder: Path, pack: RegionPack, owed: Owed) -> tuple[str, Change | 
     contract = pack.contracts[owed.dataset]
     for dialect in _candidates(contract, owed.dialect):
         known, place = pack.dialects.get(dialect.id), f"dialects/{dialect.id}.yml"
-        if known is not None and known.model_copy(update={"note": dialect.note}) == dialect:
+        if known is not None and _reads_as(known) == _reads_as(dialect):
             return dialect.id, None
         if known is None and not (folder / place).exists():
             return dialect.id, Change(place, None, _dialect_text(dialect))
     raise AssertionError("there is always another name")
+
+
+def _reads_as(dialect: Dialect) -> dict[str, Any]:
+    return dialect.model_dump(mode="json", exclude={"note"})
 
 
 def _candidates(contract: Contract, kind: str) -> Iterator[Dialect]:

@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from portal import texts
 from portal.app import make_app
 from quality.desk import Desk
+from quality.inboxes import Inboxes
 from quality.judging import work_queue
 from quality.onboarding import PLAIN_CSV, TEMPLATE, Mistake, State
 from quality.sources import load_yaml
@@ -58,9 +59,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def proposed(stage: Stage, name: str = "coordinator", **told: str) -> str:
+def proposed(stage: Stage, **told: str) -> str:
     """The address of a proposal."""
-    answer = stage.signed_in(name).post("/anschliessen/neu", **{**GOODS, **told})
+    answer = stage.signed_in("coordinator").post("/anschliessen/neu", **{**GOODS, **told})
     assert answer.status_code == 303, answer.text
     return str(answer.headers["location"])
 
@@ -88,7 +89,7 @@ def test_a_supplier_is_proposed_seen_applied_and_delivers(stage: Stage) -> None:
     assert "Der Lieferant ist angeschlossen." in page(stage, path)
     # the desk was opened before: nothing was started anew
     drop(stage.desk.settings, f"forst-eins/waste_balance/{PERIOD}/bilanz.csv", written([ROW]))
-    stage.desk.sweep_inbox("forst-eins", 10)
+    Inboxes(stage.desk).sweep_of("forst-eins", 10)
     work_queue(stage.desk)
     [view] = stage.desk.ledger.deliveries("forst-eins", "waste_balance")
     assert view.state == "accepted"
@@ -97,16 +98,16 @@ def test_a_supplier_is_proposed_seen_applied_and_delivers(stage: Stage) -> None:
 
 @pytest.mark.parametrize("way", [TEMPLATE, PLAIN_CSV])
 def test_who_delivers_in_the_contracts_own_words_gets_a_dialect_made(stage: Stage, way: str) -> None:
-    path = proposed(stage, **{"dialect.waste_balance": way})
+    path = proposed(stage, supplier="forst-drei", **{"dialect.waste_balance": way})
     assert applied(stage, path) == 303
-    [mandate] = stage.desk.pack.mandates_of("forst-eins", "waste_balance")
+    [mandate] = stage.desk.pack.mandates_of("forst-drei", "waste_balance")
     [name] = mandate.dialects
     dialect = stage.desk.pack.dialects[name]
     assert dialect.dataset == "waste_balance" and dialect.format.type == ("xlsx" if way == TEMPLATE else "csv")
     if way == PLAIN_CSV:
         content = ";".join(ROW) + "\n" + ";".join(ROW.values()) + "\n"
         source = io.BytesIO(content.encode())
-        made = stage.desk.receive(source, "forst-eins", "waste_balance", PERIOD, file_name="a.csv", who="test")
+        made = stage.desk.receive(source, "forst-drei", "waste_balance", PERIOD, file_name="a.csv", who="test")
         work_queue(stage.desk)
         assert stage.desk.ledger.delivery(made.delivery_id).state == "accepted"
     second = proposed(stage, supplier="forst-zwei", **{"dialect.waste_balance": way})
@@ -272,15 +273,11 @@ def test_what_was_withdrawn_is_not_applied(stage: Stage) -> None:
 def test_who_did_what_is_written_down(stage: Stage) -> None:
     path = proposed(stage)
     applied(stage, path)
-    [taken, made] = [act for act in stage.people.acts() if act.act.startswith("onboarding.")][:2]
-    assert (made.act, made.object, taken.act, taken.object) == (
-        "onboarding.propose",
-        "forst-eins",
-        "onboarding.apply",
-        "forst-eins",
-    )
+    [taken, made] = [act for act in stage.people.acts() if act["act"].startswith("onboarding.")][:2]
+    assert [taken["act"], made["act"]] == ["onboarding.apply", "onboarding.propose"]
+    assert taken["object"] == made["object"] == "forst-eins"
     found = stage.services.proposals.newest("plain")[0]
-    assert (found.who, found.decided_by) == (made.who, taken.who) and found.who != found.decided_by
+    assert (found.who, found.decided_by) == (made["who"], taken["who"]) and found.who != found.decided_by
     with pytest.raises(sa.exc.DBAPIError, match="append-only"), stage.people._engine.begin() as c:
         c.execute(sa.text("update pack_proposals set files = '[]'"))
 
