@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -19,9 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvicorn
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, sync_playwright
+from pydantic import SecretStr
+from starlette.responses import JSONResponse
 
 from portal import texts
+from portal.app import make_app
 from portal.visit import COOKIE
 from quality import foundation, judging
 from quality import release as releasing
@@ -125,6 +130,35 @@ def started(settings: Settings) -> Iterator[None]:
             process.send_signal(signal.SIGTERM)
         for process in running:
             process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def address_with_provider(stage: Stage) -> Iterator[str]:
+    """A portal of the same installation whose people a provider of identities knows; that one tells where to sign out, no more."""
+    with serving(_tells_where_to_sign_out) as issuer:
+        told = {"oidc_issuer": issuer, "oidc_client_secret": SecretStr("a secret of this test")}
+        settings = Settings(home=stage.settings.home, region=stage.settings.region, **told)
+        with serving(make_app(settings)) as address:
+            yield address
+
+
+@contextlib.contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """The address of an application that answers until the end of the block, beside the tests."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started or not thread.is_alive(), "it does not begin to answer")
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+async def _tells_where_to_sign_out(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        await JSONResponse({"end_session_endpoint": "https://identities.example.org/out"})(scope, receive, send)
 
 
 def seed(settings: Settings) -> None:

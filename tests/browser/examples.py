@@ -74,10 +74,16 @@ EXAMPLES: dict[str, list[Example]] = {
     "/nachrichten": [("/nachrichten", "coordinator", "")],
     "/verlauf": [("/verlauf", "coordinator", "")],
 }  # fmt: skip
+#: Pages of an installation whose people a provider of identities knows, with the status each is shown with: that it is away,
+#: that it does not vouch for somebody, that the way out goes on there.
+WITH_PROVIDER: dict[str, tuple[str, int]] = {
+    "/anmelden": ("/anmelden", 200),
+    "/anmelden/extern": ("/anmelden/extern", 503),
+    "/anmelden/zurueck": ("/anmelden/zurueck?error=access_denied", 403),
+    "/abgemeldet": ("/abgemeldet", 200),
+}
 #: What answers with a file, a picture or data for programs.
 NO_PAGES = {
-    # there with a provider of identities only
-    "/anmelden/extern", "/anmelden/zurueck", "/abgemeldet",
     "/lieferung/{delivery}/quittung.{ending}", "/kalender/{token}.ics", "/vorlage/{supplier}/{dataset}",
     "/bild/reihe/{indicator}/{area}/{period}", "/bild/vergleich/{indicator}/{area}/{period}",
     "/offen/bild/reihe/{indicator}/{area}/{period}", "/offen/bild/vergleich/{indicator}/{area}/{period}",

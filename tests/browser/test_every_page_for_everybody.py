@@ -16,7 +16,7 @@ from portal.texts import LANGUAGES, Language
 from storage.people import Role
 from storage.settings import project_root
 from tests.browser.conftest import PASSWORD, Stage, t
-from tests.browser.examples import EXAMPLES, WASTE
+from tests.browser.examples import EXAMPLES, WASTE, WITH_PROVIDER
 
 AXE = (project_root() / "portal" / "web" / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 LOOK = """async () => {
@@ -84,6 +84,21 @@ def test_a_page_is_for_everybody(
         assert path == "/" or page.url == stage.address + asked, f"{role} is sent to {page.url}"
         assert page.locator("html").get_attribute("lang") == language
         wrong += [f"{asked} {what}" for what in found_on(page)]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_so_are_those_beside_a_provider_of_identities(
+    address_with_provider: str, windows: Callable[[Role | None, str, Language], Page], language: Language
+) -> None:
+    wrong = []
+    page = windows(None, "", language)
+    for asked, code in WITH_PROVIDER.values():
+        answer = page.goto(address_with_provider + asked)
+        assert answer is not None and answer.status == code, asked
+        assert page.locator("html").get_attribute("lang") == language
+        wrong += [f"{asked} {what}" for what in found_on(page)]
+    assert page.get_by_role("link", name=texts.text("signed_out.do", language)).is_visible()
     assert not wrong, "\n".join(wrong)
 
 

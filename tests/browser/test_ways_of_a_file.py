@@ -145,15 +145,19 @@ def test_a_file_for_the_wrong_dataset_is_said_to_be_one(
     clerk.accept(stage.invitation("paul.falsch", "clerk", WUPPERTAL))
     balance = files("export.csv", sent("Abfallbilanz_Wuppertal_2023.csv"))
     clerk.hand_in(balance)
-    # the name does not say it: what the content says is proposed, and corrected here by mistake
+    # the name does not say it: what the content says is proposed, with the reason
     page = clerk.page
     page.get_by_role("heading", name=t("recognised.title")).wait_for()
-    page.get_by_label(t("duties.what")).select_option("green_waste_intake")
-    page.get_by_label(t("duties.period")).fill("2025-08")
+    dataset, period = page.get_by_label(t("duties.what")), page.get_by_label(t("duties.period"))
+    assert (dataset.input_value(), period.input_value()) == ("waste_balance", "2023")
+    why = page.locator(f"#{dataset.get_attribute('aria-describedby')}").inner_text()
+    assert why.startswith(t("recognised.why"))
+    for reason in ("Die Spalten „Jahr“, ", "zu Abfallbilanz.", "Die meisten Zeilen sind aus 2023."):
+        assert reason in why, why
+    # and corrected here by mistake
+    dataset.select_option("green_waste_intake")
+    period.fill("2025-08")
     clerk.press(t("recognised.do"))
-    page.locator("#verdict, main a[href^='/lieferung/']").first.wait_for()
-    if not page.locator("#verdict").count():
-        page.locator("main a[href^='/lieferung/']").first.click()
     clerk.verdict()
     assert outcome(clerk) == "danger"
     assert clerk.page.get_by_text(t("verdict.do")).count() >= 1

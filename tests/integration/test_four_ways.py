@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,12 @@ from storage.tokens import Tokens
 from tests.support.bench import GOOD, PLAIN, WORKS, written
 from tests.support.profiles import drop, settings_for
 from verbund.cli import app
+from verbund.demo import demo_deliveries
 
 DATASET, ROW = "waste_balance", GOOD["waste_balance"][1]
 CODES = ("200301", "200108", "200201", "150101", "200102")
+#: A verdict and the accepted rows.
+Left = tuple[dict[str, Any], list[tuple[Any, ...]]]
 pytestmark = pytest.mark.slow
 
 
@@ -48,6 +52,8 @@ class Sent:
     period: str
     content: bytes
     state: str
+    supplier: str = WORKS
+    dataset: str = DATASET
 
 
 FILES = {
@@ -60,6 +66,11 @@ FILES = {
     "no table": Sent("bild.csv", "2019", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "rejected"),
     "empty": Sent("leer.csv", "2018", b"", "rejected"),
 }  # fmt: skip
+#: What is no text of lines, as the region of the demo has agreed it: supplier, dataset, period, state, rows.
+OTHERS = {
+    "MSCONS_TL_2025-11_0001.txt": ("remscheid-stadtwerke", "load_profile", "2025-11", "accepted", 2880),
+    "Abfallbilanz_Solingen_2023.xlsx": ("solingen-betriebe", "waste_balance", "2023", "accepted", 60),
+}
 
 
 @dataclass
@@ -73,24 +84,26 @@ class Home:
 def by_page(home: Home, sent: Sent, folder: Path) -> None:
     with TestClient(make_app(home.settings), base_url="http://portal.test", follow_redirects=False) as browser:
         people = People(home.settings.ledger_url)
-        person = people.accept(people.invite("a@example.org", "A", "clerk", WORKS, by="test"), "ein langer satz")
+        invited = people.invite("a@example.org", "A", "clerk", sent.supplier, by="test")
+        person = people.accept(invited, "ein langer satz")
         cookie, session = people.begin(person)
         people.close()
         browser.cookies.set(COOKIE, cookie)
-        told = {"form": session.form, "dataset": DATASET, "period": sent.period}
-        answer = browser.post(f"/abgeben/{WORKS}", data=told, files={"file": (sent.name, sent.content, "text/plain")})
+        told = {"form": session.form, "dataset": sent.dataset, "period": sent.period}
+        file = {"file": (sent.name, sent.content, "text/plain")}
+        answer = browser.post(f"/abgeben/{sent.supplier}", data=told, files=file)
         assert answer.status_code == 303, answer.text
     work_queue(home.desk)
 
 
 def by_program(home: Home, sent: Sent, folder: Path) -> None:
     tokens = Tokens(home.settings.ledger_url)
-    token, _ = tokens.make(WORKS, "Rechner", OF_PROGRAMS, 1, by="test")
+    token, _ = tokens.make(sent.supplier, "Rechner", OF_PROGRAMS, 1, by="test")
     tokens.close()
     with TestClient(make_app(home.settings)) as program:
         answer = program.post(
-            f"/api/v1/suppliers/{WORKS}/deliveries",
-            params={"dataset": DATASET, "period": sent.period, "file_name": sent.name},
+            f"/api/v1/suppliers/{sent.supplier}/deliveries",
+            params={"dataset": sent.dataset, "period": sent.period, "file_name": sent.name},
             content=sent.content,
             headers={"authorization": f"Bearer {token}", "content-type": "application/octet-stream"},
         )
@@ -101,13 +114,13 @@ def by_program(home: Home, sent: Sent, folder: Path) -> None:
 def by_command(home: Home, sent: Sent, folder: Path) -> None:
     file = folder / sent.name
     file.write_bytes(sent.content)
-    slot = ["--supplier", WORKS, "--dataset", DATASET, "--period", sent.period]
+    slot = ["--supplier", sent.supplier, "--dataset", sent.dataset, "--period", sent.period]
     said = CliRunner().invoke(app, ["deliver", str(file), *slot, "--json"], env=home.settings.environment())
     assert json.loads(said.stdout)["delivery"], said.output
 
 
 def by_inbox(home: Home, sent: Sent, folder: Path) -> None:
-    drop(home.settings, f"{WORKS}/{DATASET}/{sent.period}/{sent.name}", sent.content)
+    drop(home.settings, f"{sent.supplier}/{sent.dataset}/{sent.period}/{sent.name}", sent.content)
     assert Inboxes(home.desk).sweep() == 1
     work_queue(home.desk)
 
@@ -117,42 +130,69 @@ WAYS: dict[str, Callable[[Home, Sent, Path], None]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]:
-    folder = tmp_path_factory.mktemp("ways")
-    made = {way: settings_for(folder / way, PLAIN) for way in WAYS}
+@contextmanager
+def homes_in(folder: Path, region: str | Path) -> Iterator[dict[str, Home]]:
+    made = {way: settings_for(folder / way, region) for way in WAYS}
     homes = {way: Home(settings, Desk(settings)) for way, settings in made.items()}
     yield homes
     for home in homes.values():
         home.desk.close()
 
 
-def left_by(home: Home, sent: Sent) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]:
+    with homes_in(tmp_path_factory.mktemp("ways"), PLAIN) as homes:
+        yield homes
+
+
+@pytest.fixture(scope="module")
+def homes_of_the_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Home]]:
+    with homes_in(tmp_path_factory.mktemp("demo"), "bergisch") as homes:
+        yield homes
+
+
+def left_by(home: Home, sent: Sent) -> Left:
     """Verdict and accepted rows, without what differs between any two: times."""
-    view = home.desk.ledger.deliveries(WORKS, DATASET, sent.period)[-1]
+    view = home.desk.ledger.deliveries(sent.supplier, sent.dataset, sent.period)[-1]
     verdict = dict(home.desk.ledger.verdict(view.delivery_id) or {})
     for time in ("judged_at", "received_at"):
         del verdict[time]
     home.desk.ensure_tables(home.desk.pack)
     rows = home.desk.bench.connection.execute(
-        f"select * from accepted.{DATASET} where period = ? order by delivered_line", [sent.period]
+        f"select * from accepted.{sent.dataset} where period = ? order by all", [sent.period]
     ).fetchall()
     return verdict, rows
+
+
+def left_by_all(homes: dict[str, Home], sent: Sent, folder: Path) -> Left:
+    """What every way leaves of a file, which must be the same."""
+    left = {}
+    for way, deliver in WAYS.items():
+        deliver(homes[way], sent, folder)
+        left[way] = left_by(homes[way], sent)
+    for way, found in left.items():
+        assert found == left["inbox"], way
+    return left["inbox"]
 
 
 @pytest.mark.parametrize("sent", FILES.values(), ids=[name.replace(" ", "_") for name in FILES])
 def test_the_same_bytes_get_the_same_verdict_and_rows_on_every_way(
     homes: dict[str, Home], tmp_path: Path, sent: Sent
 ) -> None:
-    left = {}
-    for way, deliver in WAYS.items():
-        deliver(homes[way], sent, tmp_path)
-        left[way] = left_by(homes[way], sent)
-    verdict, rows = left["inbox"]
+    verdict, rows = left_by_all(homes, sent, tmp_path)
     assert verdict["state"] == sent.state, verdict
     assert bool(rows) == (sent.state != "rejected")
-    for way, found in left.items():
-        assert found == (verdict, rows), way
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_so_do_messages_of_the_energy_market_and_workbooks(
+    homes_of_the_demo: dict[str, Home], tmp_path: Path, name: str
+) -> None:
+    supplier, dataset, period, state, rows = OTHERS[name]
+    [content] = [item.content for item in demo_deliveries() if item.file_name == name]
+    assert content is not None
+    verdict, left = left_by_all(homes_of_the_demo, Sent(name, period, content, state, supplier, dataset), tmp_path)
+    assert (verdict["state"], len(left)) == (state, rows), verdict
 
 
 def test_a_mended_workbook_goes_back_on_every_way(homes: dict[str, Home], tmp_path: Path) -> None:
@@ -168,11 +208,5 @@ def test_a_mended_workbook_goes_back_on_every_way(homes: dict[str, Home], tmp_pa
     mended = io.BytesIO()
     workbook.save(mended)
     sent = Sent("zurück.xlsx", "2017", mended.getvalue(), "accepted")
-    left = {}
-    for way, deliver in WAYS.items():
-        deliver(homes[way], sent, tmp_path)
-        left[way] = left_by(homes[way], sent)
-    verdict, rows = left["inbox"]
+    verdict, rows = left_by_all(homes, sent, tmp_path)
     assert (verdict["state"], len(rows)) == ("accepted", len(CODES) + 1), verdict
-    for way, found in left.items():
-        assert found == (verdict, rows), way
