@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from openpyxl import load_workbook
+from typer.testing import CliRunner
 
 from portal.app import make_app
 from quality.desk import Desk
@@ -17,8 +20,10 @@ from quality.judging import work_queue
 from quality.replay import candidates, replay
 from storage.people import People
 from tests.portal.conftest import Somebody, Stage
+from tests.portal.test_api import Program
 from tests.support.bench import GOOD, PLAIN, WORKS, written
 from tests.support.profiles import settings_for
+from verbund.cli import app
 
 PERIOD, ROW = GOOD["waste_balance"]
 FIRST, SECOND = "plain-waste-balance", "other-waste-balance"
@@ -180,3 +185,48 @@ def test_where_one_is_agreed_nothing_is_to_choose(stage: Stage) -> None:
     somebody = stage.signed_in("foreign clerk")
     assert 'name="dialect"' not in somebody.client.get("/abgeben/plain-third").text
     assert SECOND not in somebody.client.get("/abgeben/plain-third").text
+
+
+def test_a_program_chooses_too(stage: Stage) -> None:
+    program = Program(stage)
+    taken = program.send(other("2014"), period="2014", dialect=SECOND)
+    assert taken.status_code == 202, taken.text
+    work_queue(stage.desk)
+    told = program.get(taken.headers["location"]).json()
+    assert (told["state"], told["read_as"]["dialect"]) == ("accepted", SECOND)
+    refused = program.send(other("2013"), period="2013", dialect="plain-population")
+    assert refused.status_code == 422 and FIRST in refused.json()["detail"]
+
+
+def test_so_does_the_command_line(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = stage.desk.settings
+    monkeypatch.setenv("VERBUND_HOME", str(settings.home))
+    monkeypatch.setenv("VERBUND_REGION", str(settings.region_dir))
+    file = tmp_path / "x.csv"
+    file.write_bytes(other("2012"))
+    slot = [str(file), "--supplier", WORKS, "--dataset", "waste_balance", "--period", "2012", "--json"]
+    for command in ("check", "deliver"):
+        done = CliRunner().invoke(app, [command, *slot, "--dialect", SECOND])
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert (told["state"], told["read_as"]["dialect"]) == ("accepted", SECOND)
+    assert CliRunner().invoke(app, ["check", *slot, "--dialect", "plain-population"]).exit_code not in (0, 1)
+
+
+def test_mended_rows_are_read_as_what_they_go_back_to_was(stage: Stage, tmp_path: Path) -> None:
+    clerk, slot = stage.signed_in("clerk"), {"dataset": "waste_balance", "period": "2011"}
+    content = other("2011") + b"05124000,2011,999999,generated,kerbside,none,7.5\n"
+    page = sent(clerk, "abgeben", content, "x.csv", **slot, dialect=SECOND)
+    work_queue(stage.desk)
+    assert stage.desk.receipt(page.rpartition("/")[2])["state"] == "partly_accepted"
+    book = tmp_path / "back.xlsx"
+    book.write_bytes(clerk.client.get(f"{page}/quittung.xlsx").content)
+    workbook = load_workbook(book)
+    [cell] = [cell for row in workbook["Zu korrigieren"].iter_rows() for cell in row if str(cell.value) == "999999"]
+    cell.value = "150101"
+    workbook.save(book)
+    again = sent(clerk, "abgeben", book.read_bytes(), book.name, **slot)
+    work_queue(stage.desk)
+    told = stage.desk.receipt(again.rpartition("/")[2])
+    assert (told["state"], told["rows"]["accepted"]) == ("accepted", 2), told["findings"]
+    assert told["read_as"]["dialect"] == SECOND
