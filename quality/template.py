@@ -30,7 +30,7 @@ from quality.calendar import due_on
 from quality.contract import Contract, Field, Texts
 from quality.dialect import Column, Dialect
 from quality.errors import Refused
-from quality.forms import DATA_SHEET, UNITS, Mark, as_workbook, example_sum, standard_dialect
+from quality.forms import DATA_SHEET, UNITS, Mark, as_workbook, example_sum, figures_of, standard_dialect
 from quality.reading import choose_dialect
 from quality.receipt.files import replaced
 from quality.receipt.xlsx import harmless
@@ -780,6 +780,8 @@ def _help(plan: _Plan, sheet: str, last: Last | None) -> Iterator[Sequence[Any]]
         yield _paragraph("file_name_pattern", pattern=dialect.recognise.file_name)
     yield _due(plan)
     yield _paragraph("empty", values=[symbol for symbol in dialect.null if symbol])
+    if figures_of(contract, dialect):
+        yield _paragraph("unfilled")
     yield _paragraph("nothing", nothing=contract.properties.get("nothingToReport"))
     yield _paragraph("correction")
     yield []
