@@ -28,7 +28,8 @@ from storage.settings import Settings
 
 SUPPLIER, DATASET, AREA = "wuppertal-abfall", "waste_balance", "05124000"
 YEARS = [str(year) for year in range(2021, 2026)]
-ACCEPTS, BUILDS, BUILDS_PER_RELEASE = 100, 20, 4
+# `benchmarks.readers` does the same with a hundred accepts and twenty builds
+ACCEPTS, BUILDS, BUILDS_PER_RELEASE = 40, 8, 4
 ROWS, TONNES, GENERATED = 4, 2000, 1000
 
 #: One line per slot, from `accepted.main.` as well as from the foundation and a release.
@@ -77,7 +78,7 @@ def waste_file(period: str, attempt: int) -> bytes:
 
 
 def accepts(settings: Settings, seeded: Event, ready: Event, built: Semaphore) -> None:
-    """One attempt for each slot, then a hundred more, never far ahead of the builds.
+    """One attempt for each slot, then many more, never far ahead of the builds.
 
     Odd attempts are accepted one by one, the slots of an even one all in one batch.
     """
@@ -110,7 +111,7 @@ def accepts(settings: Settings, seeded: Event, ready: Event, built: Semaphore) -
 
 
 def builds(settings: Settings, seeded: Event, ready: Event, built: Semaphore) -> None:
-    """The whole foundation and a release, then twenty builds of one branch, with a release after every fourth."""
+    """The whole foundation and a release, then builds of one branch, with a release after every fourth."""
     from quality.desk import Desk
     from quality.release import release
     from quality.supply import publish_supply
