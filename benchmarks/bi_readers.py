@@ -31,6 +31,7 @@ from quality.release import query, release
 from quality.serving import KEPT
 from quality.supply import publish_supply
 from storage import database
+from storage.priority import BACKGROUND, give_way
 from storage.settings import Settings, project_root
 from tests.faults.harness import Installation, installation
 
@@ -94,10 +95,12 @@ def load(to: Installation, deliveries: int, releases: int) -> None:
     """Put files and release, side by side."""
     # at the priority the platform's builds run with (infra/systemd/verbund-dagster-launcher.service)
     building = subprocess.Popen(
-        ["nice", "-n", "10", sys.executable, "-m", "benchmarks.bi_readers", "release", str(releases)],
+        [sys.executable, "-m", "benchmarks.bi_readers", "release", str(releases)],
         cwd=project_root(),
         env={**os.environ, **to.settings.environment()},
+        start_new_session=True,
     )
+    give_way(BACKGROUND, building.pid)
     waiting = []
     while building.poll() is None or len(waiting) < deliveries:
         if len(waiting) < deliveries:
