@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Form, HTTPException, Query
 from fastapi.responses import Response
 
+from portal import texts
 from portal.visit import AVisit, Visit, door
 from storage.people import ROLES, Role
 
@@ -58,6 +59,7 @@ def acts(visit: AVisit, wer: str = "", was: str = "", vor: Place = None, nach: P
     first, last = (shown[0]["id"], shown[-1]["id"]) if shown else (None, None)
     newer = _query(**told, nach=first) if shown and (vor is not None or nach is not None) else None
     older = _query(**told, vor=last) if more or nach is not None else None
+    kinds = visit.people.kinds_of_acts()
     return visit.page(
         "acts.html",
         acts=shown,
@@ -65,8 +67,17 @@ def acts(visit: AVisit, wer: str = "", was: str = "", vor: Place = None, nach: P
         older=older,
         who=only["who"],
         act=only["act"],
-        kinds=visit.people.kinds_of_acts(),
+        kinds=kinds,
+        names={kind: _in_words(kind, visit.language) for kind in {*kinds, *(one["act"] for one in shown)}},
     )
+
+
+def _in_words(act: str, language: texts.Language) -> str:
+    """An act as people call it; of one that a newer Verbund noted, its name."""
+    try:
+        return texts.text(f"act.{act}", language)
+    except KeyError:
+        return act
 
 
 def _query(**told: object) -> str:

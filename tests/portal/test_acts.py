@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from html import unescape
+from pathlib import Path
 
 import pytest
 
+from portal import texts
 from portal.pages import people as pages
+from portal.pages.threads import ACTS as THREAD_ACTS
 from portal.texts import text
 from tests.portal.conftest import Somebody, Stage
 
@@ -96,3 +99,18 @@ def test_what_somebody_did_is_shown_as_text(stage: Stage, coordinator: Somebody)
     stage.people.note("portal:<b>evil</b>", "test.three", "<script>")
     page = coordinator.client.get('/verlauf?wer=<b>&was=test.three"><script>').text
     assert "<script>" not in page.replace("<script src=", "") and "<b>" not in page
+
+
+@pytest.mark.parametrize("language", texts.LANGUAGES)
+def test_every_act_that_is_noted_has_words(language: texts.Language) -> None:
+    noted = {f"thread.{kind}" for kind in THREAD_ACTS}
+    for file in (Path(__file__).parents[2] / "portal").rglob("*.py"):
+        noted |= set(re.findall(r'\bnote\((?:[\w.]+, |"nobody", )?"([a-z]+\.[a-z_]+)"', file.read_text()))
+    assert len(noted) > 20
+    assert {act for act in noted if f"act.{act}" not in texts.keys(language)} == set()
+
+
+def test_acts_are_shown_in_words(stage: Stage, coordinator: Somebody) -> None:
+    stage.people.note("portal:w@example.org", "delivery.hand_in", "thing in words")
+    page = coordinator.client.get("/verlauf?wer=w%40example.org").text
+    assert "Datei abgegeben</td>" in page and 'value="delivery.hand_in"' in page
