@@ -220,7 +220,7 @@ def test_readers_meet_no_error_and_no_mixed_state_during_builds_and_accepts(tmp_
                 seen.append(look(settings, open_reader))
                 for _ in range(4):
                     # leave the writers a core: what they do is what is looked at
-                    time.sleep(0.03)
+                    time.sleep(0.15)
                     whole(open_reader.execute(SLOTS.format("accepted.main.")).fetchall())
             seen.append(look(settings, open_reader))
         for writer in writers:
