@@ -31,7 +31,7 @@ demo: setup ## a region of three cities, from files to indicators
 	@$(BIN)/verbund demo
 
 test: setup ## all tests that need no server
-	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder --durations 25
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder --durations 25
 
 test-browser: setup ## the portal in a real browser, with Debian's Chromium; installs what is missing
 	@PATH="$(CURDIR)/$(BIN):$$PATH" ./.ci/test-browser
