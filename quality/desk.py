@@ -726,10 +726,10 @@ class Desk:
                 return 0
             self._acknowledge(delivery)
             return 1
-        laid = self.receipts.laid(delivery.delivery_id)
         # only a verdict that was given again can be another one than the receipt that lies there
-        if laid is not None and delivery.judged_at == delivery.first_judged_at:
+        if delivery.judged_at == delivery.first_judged_at and self.receipts.is_answered(delivery.delivery_id):
             return 0
+        laid = self.receipts.laid(delivery.delivery_id)
         body = self.ledger.verdict(delivery.delivery_id) or {}
         if laid is not None and _tells(laid, body):
             return 0

@@ -82,11 +82,14 @@ class Receipts:
         """Whether the receipt of a delivery's arrival lies there."""
         return self._store.exists(f"{parse_delivery_id(delivery_id).supplier}/{delivery_id}.eingang.json")
 
+    def is_answered(self, delivery_id: str) -> bool:
+        """Whether the receipt with a delivery's verdict lies there; what it says is not read."""
+        return self._store.exists(_key(delivery_id))
+
     def laid(self, delivery_id: str) -> dict[str, Any] | None:
         """What the receipt with a delivery's verdict says as it lies there; None where there is none."""
-        key = f"{parse_delivery_id(delivery_id).supplier}/{receipt_stem(delivery_id)}.json"
         try:
-            with self._store.open(key) as file:
+            with self._store.open(_key(delivery_id)) as file:
                 found: dict[str, Any] = json.load(file)
         except NoSuchObject:
             return None
@@ -109,3 +112,7 @@ class Receipts:
                 stored = next((key for key in keys if self._store.exists(key)), None)
                 places[ending] = f"s3://{self._settings.s3_bucket}/receipts/{stored}" if stored else None
         return places
+
+
+def _key(delivery_id: str) -> str:
+    return f"{parse_delivery_id(delivery_id).supplier}/{receipt_stem(delivery_id)}.json"
