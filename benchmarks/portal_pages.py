@@ -194,6 +194,7 @@ def hand_in(settings: Settings, address: str, rounds: int) -> Spread:
                 if month > 1:
                     spent.append(time.perf_counter() - began)
         except Exception as error:
+            # whatever it was, it is raised below, where all threads are done
             failed.append(error)
             together.abort()
 

@@ -63,12 +63,12 @@ def test_a_file_that_cannot_be_opened_is_trouble_and_others_go_on(checks: Checks
 def test_a_reader_that_dies_ends_its_check_and_the_next_one_is_answered(checks: Checks, file: Path) -> None:
     pipe = file.with_name("never.csv")
     os.mkfifo(pipe)  # a reader of it waits for ever
-    found: list[Exception] = []
+    found: list[CannotCheck] = []
 
     def ask() -> None:
         try:
             checks.check(pipe, WORKS, DATASET, PERIOD, file_name="a.csv")
-        except Exception as error:
+        except CannotCheck as error:
             found.append(error)
 
     asking = threading.Thread(target=ask)

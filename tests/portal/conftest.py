@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -15,6 +16,7 @@ from portal.services import Services
 from portal.visit import COOKIE
 from quality.desk import Desk
 from storage.people import People, Role
+from storage.settings import Settings
 from tests.support.bench import PLAIN, THIRD, WORKS
 from tests.support.profiles import settings_for
 
@@ -76,13 +78,18 @@ class Stage:
         return Somebody(browser, session.form)
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    settings = settings_for(tmp_path_factory.mktemp("portal"), PLAIN)
+@contextmanager
+def stage_over(settings: Settings) -> Iterator[Stage]:
+    """The portal over a home of its own."""
     desk = Desk(settings)
-    app = make_app(settings)
-    with TestClient(app) as client:
+    with TestClient(make_app(settings)) as client:
         people = People(settings.ledger_url)
         yield Stage(desk, people, client)
         people.close()
     desk.close()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with stage_over(settings_for(tmp_path_factory.mktemp("portal"), PLAIN)) as made:
+        yield made

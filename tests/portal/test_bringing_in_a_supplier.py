@@ -13,17 +13,13 @@ from typing import get_args
 
 import pytest
 import sqlalchemy as sa
-from fastapi.testclient import TestClient
 
 from portal import texts
-from portal.app import make_app
-from quality.desk import Desk
 from quality.inboxes import Inboxes
 from quality.judging import work_queue
 from quality.onboarding import PLAIN_CSV, TEMPLATE, Mistake, State
 from quality.sources import load_yaml
-from storage.people import People
-from tests.portal.conftest import Stage
+from tests.portal.conftest import Stage, stage_over
 from tests.support.bench import GOOD, PLAIN, WUPPERTAL, written
 from tests.support.profiles import drop, settings_for
 
@@ -38,12 +34,8 @@ GOODS = {
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("onboarding")
     settings = settings_for(folder / "home", shutil.copytree(PLAIN, folder / "packs" / "plain-copy"))
-    desk = Desk(settings)
-    with TestClient(make_app(settings)) as client:
-        people = People(settings.ledger_url)
-        yield Stage(desk, people, client)
-        people.close()
-    desk.close()
+    with stage_over(settings) as made:
+        yield made
 
 
 @pytest.fixture
@@ -124,7 +116,7 @@ def test_the_patch_makes_the_files_that_applying_makes(stage: Stage, tmp_path: P
     file = tmp_path / "forst-eins.patch"
     file.write_bytes(answer.content)
     if shutil.which(tool[0]) is None:
-        pytest.skip(f"{tool[0]} is not here")
+        pytest.skip(f"{tool[0]} is not installed; .ci/run installs it")
     subprocess.run(
         [*tool, str(file)], cwd=copy, check=True, env={**os.environ, "GIT_CEILING_DIRECTORIES": str(tmp_path)}
     )

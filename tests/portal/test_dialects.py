@@ -9,17 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fastapi.testclient import TestClient
 from openpyxl import load_workbook
 from typer.testing import CliRunner
 
-from portal.app import make_app
-from quality.desk import Desk
 from quality.errors import NotAgreed
 from quality.judging import work_queue
 from quality.replay import candidates, replay
-from storage.people import People
-from tests.portal.conftest import Somebody, Stage
+from tests.portal.conftest import Somebody, Stage, stage_over
 from tests.portal.test_api import Program
 from tests.support.bench import GOOD, PLAIN, WORKS, written
 from tests.support.profiles import settings_for
@@ -56,12 +52,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     assert both != mandates
     (pack / "mandates.yml").write_text(both)
     settings = settings_for(home / "home", pack)
-    desk = Desk(settings)
-    with TestClient(make_app(settings)) as client:
-        people = People(settings.ledger_url)
-        yield Stage(desk, people, client)
-        people.close()
-    desk.close()
+    with stage_over(settings) as made:
+        yield made
 
 
 def other(year: str, quantity: str = "5.5") -> bytes:
@@ -119,7 +111,8 @@ def test_what_was_read_wrongly_is_handed_in_again_as_something_else_and_stays_so
     assert delivery not in {view.delivery_id for view in candidates(stage.desk, supplier=WORKS)}
     [told] = replay(stage.desk, [stage.desk.ledger.delivery(delivery)], dry_run=True)
     assert not told.differs
-    assert stage.desk.rejudge(delivery).verdict.read_as.dialect == SECOND  # type: ignore[union-attr]
+    read_as = stage.desk.rejudge(delivery).verdict.read_as
+    assert read_as is not None and read_as.dialect == SECOND
 
 
 def test_the_proposal_shows_the_dialect_and_it_can_be_corrected(stage: Stage) -> None:
