@@ -7,6 +7,7 @@ made up as in `benchmarks.many_slots`; foundation and release are built from the
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -29,12 +30,15 @@ from quality import foundation
 from quality.desk import Desk
 from quality.release import release
 from quality.supply import publish_supply
+from storage.maintenance import maintain
 from storage.people import People, Role
 from storage.settings import Settings, project_root
 
 #: From here on a depot owes a file a month; a hundred depots owe ten thousand in eight years and four months.
 FIRST_YEAR = 2018
 AT_ONCE = 20
+#: As many as cores.
+JUDGES = 2
 PAGES_GOAL, MEDIAN_GOAL, P95_GOAL = 0.3, 2.0, 5.0
 
 
@@ -50,6 +54,8 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
     began = time.perf_counter()
     desk = Desk(settings)
     fill(desk, 0, deliveries, year=FIRST_YEAR)
+    # as the weekly maintenance leaves it: such a number comes in years, not in an hour
+    maintain(settings, "accepted", keep=set(), keep_days=400)
     publish_supply(desk)
     foundation.build(settings)
     release(settings)
@@ -57,7 +63,7 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
     say(f"{deliveries:,} deliveries, foundation and release are there after {time.perf_counter() - began:.0f} s")
     with portal(settings) as address:
         quickly = pages(settings, address, rounds)
-        with judging(settings):
+        with judging(settings, JUDGES):
             verdicts = hand_in(settings, address, uploads)
     everything = Spread([spent for path, spread in quickly.items() if path != _STATIC for spent in spread.values])
     slowest = sorted((path for path in quickly if path != _STATIC), key=lambda path: -quickly[path].p95)
@@ -74,17 +80,20 @@ def measure(folder: Path, *, quick: bool) -> list[Result]:
         ),
         Result(
             "portal_pages",
-            f"upload → verdict on the page, {AT_ONCE} suppliers at once, one file of 300 rows each, one judge",
+            f"upload → verdict on the page, {AT_ONCE} suppliers at once, one file of 300 rows each, {JUDGES} judges",
             f"p50 at most {MEDIAN_GOAL:.0f} s, p95 at most {P95_GOAL:.0f} s",
             f"p50 {verdicts.median:.2f} s, p95 {verdicts.p95:.2f} s",
             None if quick else verdicts.median <= MEDIAN_GOAL and verdicts.p95 <= P95_GOAL,
             "nothing: there is no page in the default way",
-            [f"{len(verdicts.values)} files in {uploads} rounds: {verdicts.told()}", "a page asks again every 0.5 s until the verdict is there"],
-            "One judge answers a burst in turn; another judge mends it where there are more cores.",
+            [f"{len(verdicts.values)} files in {uploads} rounds: {verdicts.told()}",
+             "a page asks as a browser's does and is answered when its delivery goes on"],
+            "Portal, judges and the twenty share two cores: a file of 300 rows with mistakes takes some 0.35 s of one, all ways together.",
         ),
     ]  # fmt: skip
 
 
+#: What a page without a verdict asks for next, a twentieth of a second after it is there.
+_GOES_ON = re.compile(r'hx-get="(/lieferung/[^"]+/weiter\?gesehen=(?:queued|judging))"')
 _STATIC = "/static/own/verbund.css"
 
 
@@ -187,10 +196,12 @@ def hand_in(settings: Settings, address: str, rounds: int) -> Spread:
                 answer = client.post(f"/abgeben/{depot(nth)}", data={"form": form}, files={"file": (name, content)})
                 if answer.status_code != 303:
                     raise RuntimeError(f"{depot(nth)} was answered {answer.status_code}")
-                while 'hx-trigger="every' in client.get(answer.headers["location"]).text:
+                page = client.get(answer.headers["location"]).text
+                while goes_on := _GOES_ON.search(page):
                     if time.perf_counter() - began > 300:
                         raise TimeoutError(f"no verdict on {answer.headers['location']}")
-                    time.sleep(0.5)
+                    time.sleep(0.05)
+                    page = client.get(goes_on[1]).text
                 if month > 1:
                     spent.append(time.perf_counter() - began)
         except Exception as error:

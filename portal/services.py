@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from portal.following import Following
 from portal.provider import Provider
 from portal.rights import may
 from portal.uploads import Uploads
@@ -42,6 +43,7 @@ class Services:
         mails: What is told by mail.
         lineage: Figures of the newest release and where they come from.
         troubles: Which rules are broken most, counted once for all visits.
+        following: Who waits for a verdict.
     """
 
     desk: Desk
@@ -57,6 +59,7 @@ class Services:
     proposals: Proposals
     lineage: Lineage
     troubles: Troubles
+    following: Following
 
     def vouched(self, token: Token) -> bool:
         """Whether who made a token may still make it; one ends with its maker's right, and is good again with it.
@@ -87,6 +90,7 @@ def opened(settings: Settings) -> Iterator[Services]:
             proposals=stack.enter_context(closing(Proposals(url))),
             lineage=Lineage(settings),
             troubles=Troubles(desk.ledger),
+            following=Following(desk.ledger),
         )
 
 

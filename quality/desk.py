@@ -14,6 +14,7 @@ import json
 import logging
 import math
 import tempfile
+import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -28,7 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from quality import calendar
 from quality.assign import Assigned
 from quality.calendar import OwedSlot
-from quality.configuration import code_lists_dir, contracts_dir, load_region
+from quality.configuration import Files, Stamp, code_lists_dir, contracts_dir, load_region
 from quality.contract import Contract
 from quality.errors import NotAgreed, PlatformTrouble, Refused
 from quality.judge import ACCEPTED_PROVENANCE, Bench, Judged, Task, judge
@@ -94,8 +95,10 @@ class Desk:
         self._copies = self.home.work / who
         # several threads of an intake put in
         self._acknowledged: SimpleQueue[tuple[str, datetime]] = SimpleQueue()
-        self._pack: RegionPack | None = None
-        self._pack_stamp: tuple[tuple[str, int], ...] = ()
+        # with the state of its files and words in which it was read
+        self._pack: tuple[RegionPack | None, Stamp, int] = None, (), 0
+        self._reading = threading.Lock()
+        self._files = Files([settings.region_dir, contracts_dir(), code_lists_dir()])
         # what is owed by a day, as long as neither pack nor extensions change
         self._owed: dict[date, tuple[RegionPack, Mapping[Slot, date], list[OwedSlot]]] = {}
         self._words_version, self._words_looked = 0, -math.inf
@@ -109,14 +112,24 @@ class Desk:
         Raises:
             Misconfigured: The pack has mistakes.
         """
-        stamp, version = self._stamp(), self._version_of_words()
-        if self._pack is None or (stamp, version) != (self._pack_stamp, self._words_version):
-            self._pack = load_region(self.settings).with_words(self.words.everything() if version else ())
-            self._pack_stamp, self._words_version = stamp, version
-            if "bench" in self.__dict__:
-                self.bench.adopt(self._pack)
-                self.ensure_tables(self._pack)
-        return self._pack
+        stamp, version = self._files.stamp(), self._version_of_words()
+        if (pack := self._known_pack(stamp, version)) is None:
+            # twenty pages that ask at once need not read it twenty times
+            with self._reading:
+                pack = self._known_pack(stamp, version) or self._read_pack(stamp, version)
+        return pack
+
+    def _known_pack(self, stamp: Stamp, version: int) -> RegionPack | None:
+        pack, *known = self._pack
+        return pack if known == [stamp, version] else None
+
+    def _read_pack(self, stamp: Stamp, version: int) -> RegionPack:
+        pack = load_region(self.settings).with_words(self.words.everything() if version else ())
+        if "bench" in self.__dict__:
+            self.bench.adopt(pack)
+            self.ensure_tables(pack)
+        self._pack = pack, stamp, version
+        return pack
 
     def look_for_words(self) -> None:
         """Look at the words of the ledger when the pack is asked for next."""
@@ -128,7 +141,7 @@ class Desk:
         try:
             version = self.words.version()
         except SQLAlchemyError:
-            if self._pack is None:
+            if self._pack[0] is None:
                 raise
             # the database is down: what was known goes on to hold
             return self._words_version
@@ -171,11 +184,6 @@ class Desk:
     def ensure_tables(self, pack: RegionPack) -> None:
         """Make the accepted tables of every contract; nothing happens where they stand."""
         self.lake.ensure({c.dataset: accepted_columns(c) for c in pack.contracts.values()})
-
-    def _stamp(self) -> tuple[tuple[str, int], ...]:
-        folders = [self.settings.region_dir, contracts_dir(), code_lists_dir()]
-        files = [file for folder in folders for file in folder.rglob("*") if file.suffix in (".yml", ".csv")]
-        return tuple((str(file), file.stat().st_mtime_ns) for file in files)
 
     # --- taking in ---
 
@@ -369,6 +377,7 @@ class Desk:
         task = Task(
             delivery.delivery_id, delivery.supplier, delivery.dataset, read_period(delivery.period), delivery.attempt,
             delivery.sha256, delivery.file_name, source, delivery.nothing_to_report, mends, delivery.dialect,
+            takes_no_place=self.ledger.attempts(delivery.slot) == 1,
         )  # fmt: skip
         with span("judge", delivery.delivery_id, bytes=delivery.size):
             return judge(

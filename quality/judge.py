@@ -68,6 +68,8 @@ class Task:
     """What `source` goes back to, where it is a workbook of mended rows."""
     dialect: str | None = None
     """Which of the agreed dialects the sender chose; None where the file tells it."""
+    takes_no_place: bool = False
+    """Nothing else was ever delivered for its slot: the lake need not be asked what it takes the place of."""
 
 
 @dataclass(frozen=True)
@@ -357,6 +359,8 @@ class _Judging:
         They are those served for the slot. Where the delivery itself is served already (its judge died before the
         verdict was recorded, or it is judged again), they are those that were served before it.
         """
+        if self.task.takes_no_place:
+            return None
         table, at = f"accepted.{self.contract.dataset}", ""
         while True:
             rows = f"from {table}{at} where supplier_id = {_text(self.task.supplier)} and period = '{self.task.period}'"

@@ -45,6 +45,8 @@ LEASE_SECONDS = 120.0
 BACKLOG = 300
 #: A receipt that is owed for so long is written by the first judge; shorter, and somebody may still be at it.
 OWED_SECONDS = 10.0
+#: Between two batches at most so long goes into owed receipts: after a day without a store there may be thousands.
+OWED_TURN_SECONDS = 0.3
 
 
 @contextlib.contextmanager
@@ -247,14 +249,14 @@ def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, re
     if ready:
         ready()
     try:
-        if shard[0] == 0:
-            desk.write_owed_receipts()
         rounds = _Rounds(desk) if shard[0] == 0 else None
         part = (0, 1) if settings.is_server else shard
-        for _ in _wakes(settings, stop):
+        for came in _wakes(settings, stop):
             try:
-                if rounds:
+                if rounds and came:
                     rounds.begin()
+                elif rounds:
+                    rounds.go_on()
                 work_queue(desk, part, pace, rounds.go_on if rounds else None)
             except Exception:
                 # a judge that ends helps nobody: the reason is logged, state is unchanged, the next wake tries again
@@ -267,11 +269,13 @@ def _serve(settings: Settings, shard: tuple[int, int], stop: threading.Event, re
 class _Rounds:
     """What the first judge does beside judging: inboxes are looked through and owed receipts written, however long the queue.
 
-    A receipt that stayed owed for a whole pause is written here: who owed it died, or the store was down.
+    A receipt that stayed owed for a whole pause is written here, and what is owed when this begins: who owed it died, or
+    the store was down.
     """
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._seen = desk, set[tuple[str, ReceiptKind]]()
+        self._owed = sorted(desk.ledger.owed_receipts(), reverse=True)
         self._inboxes = Inboxes(desk)
         self._swept, self._looked = 0.0, time.monotonic()
 
@@ -291,11 +295,13 @@ class _Rounds:
             self._write_owed()
 
     def _write_owed(self) -> None:
-        if time.monotonic() - self._looked < OWED_SECONDS:
-            return
-        owed = self._desk.ledger.owed_receipts()
-        self._desk.write_owed_receipts(owed & self._seen)
-        self._seen, self._looked = owed, time.monotonic()
+        now = time.monotonic()
+        if not self._owed and now - self._looked >= OWED_SECONDS:
+            owed = self._desk.ledger.owed_receipts()
+            self._owed = sorted(owed & self._seen, reverse=True)
+            self._seen, self._looked = owed, now
+        while self._owed and time.monotonic() - now < OWED_TURN_SECONDS:
+            self._desk.write_owed_receipts([self._owed.pop()])
 
 
 @contextlib.contextmanager
@@ -318,13 +324,16 @@ def _keeping(desk: Desk, deliveries: Sequence[str]) -> Iterator[None]:
         over.set()
 
 
-def _wakes(settings: Settings, stop: threading.Event) -> Iterator[None]:
-    """Yield when something may wait: a change under the inboxes, the bell, the database's word, or the sweep's time."""
+def _wakes(settings: Settings, stop: threading.Event) -> Iterator[bool]:
+    """Yield when something may wait: a change under the inboxes, the bell, the database's word, or the sweep's time.
+
+    What is yielded says whether something may have come into the inboxes; who rings the bell has taken in already.
+    """
     if settings.is_server:
         from storage import arrivals
 
         for _ in arrivals.wakes(settings, arrivals.QUEUE, stop, at_least_every=min(settings.sweep_seconds, 2.0)):
-            yield None
+            yield True
         return
     home = settings.paths.create()
     (home.root / "bell").mkdir(exist_ok=True)
@@ -332,13 +341,14 @@ def _wakes(settings: Settings, stop: threading.Event) -> Iterator[None]:
         home.inboxes, home.root / "bell", stop_event=stop, step=20, debounce=50,
         rust_timeout=int(min(settings.sweep_seconds, 2.0) * 1000), yield_on_timeout=True, raise_interrupt=False,
     )  # fmt: skip
-    yield None
+    yield True
     for change in changes:
-        yield None
-        if any(Path(path).is_relative_to(home.inboxes) for _, path in change):
+        came = any(Path(path).is_relative_to(home.inboxes) for _, path in change)
+        yield came or not change
+        if came:
             # a file is taken once it has rested; without another event nobody would look again
             stop.wait(SETTLED_SECONDS)
-            yield None
+            yield True
 
 
 def _judge_or_set_aside(desk: Desk, delivery: Delivery, begins: int) -> Judged | None:

@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands: `verbund --help` and small com
 from __future__ import annotations
 
 import functools
+import gc
 import logging
 import sys
 import time
@@ -694,6 +695,10 @@ def portal(home: Home = None, region: Region = None) -> None:
         forwarded_allow_ips="127.0.0.1",
         server_header=False,
     )
+    # with ten thousand deliveries a search for cycles among everything that lives stopped every page for a third of a second
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 50)
     uvicorn.Server(config).run(sockets=[listening_socket(settings.portal_host, settings.portal_port)])
 
 

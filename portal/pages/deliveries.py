@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, File, Form, HTTPException, UploadFile
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import Response, StreamingResponse
 
 from portal.pages import threads
@@ -110,6 +111,13 @@ def verdict(visit: AVisit, delivery: str) -> Response:
     return _verdict(visit, delivery)
 
 
+@door(router, "GET", "/lieferung/{delivery}/weiter", "delivery.see")
+async def follow(visit: AVisit, delivery: str, gesehen: str = "") -> Response:
+    """The same page, once it goes on from the step that was seen."""
+    await visit.services.following.beyond(delivery, gesehen)
+    return await run_in_threadpool(_verdict, visit, delivery)
+
+
 @door(router, "POST", "/lieferung/{delivery}/bestaetigen", "warning.confirm")
 def confirm(
     visit: AVisit, delivery: str, regel: Annotated[str, Form()] = "", grund: Annotated[str, Form()] = ""
@@ -152,6 +160,8 @@ def receipt(visit: AVisit, delivery: str, ending: str) -> Response:
 
 
 def _verdict(visit: Visit, delivery: str, *, problem: str | None = None, code: int = 200) -> Response:
+    # asked first: of a receipt that is not being written, all files are there, and of what comes later the page hears
+    step = visit.desk.ledger.progress([delivery])[delivery]
     try:
         document = visit.desk.receipt(delivery)
     except UnknownDelivery:
@@ -160,17 +170,15 @@ def _verdict(visit: Visit, delivery: str, *, problem: str | None = None, code: i
     contract = pack.contracts.get(slot.dataset)
     said = visit.services.threads.of_delivery(delivery)
     history = visit.desk.ledger.deliveries(slot.supplier, slot.dataset, slot.period)
-    writing = any(of == delivery for of, _ in visit.desk.ledger.owed_receipts())
-    # looked for after that: of a receipt that is not owed, all files are there
     places = visit.desk.receipts.places(delivery)
     return visit.page(
         "verdict.html", code=code, problem=problem, receipt=document, waiting=document["state"] in WAITING,
-        writing=writing, title=contract.title if contract else {},
+        step=step, title=contract.title if contract else {},
         fields=contract.by_name if contract else {}, threads=threads.shown(visit, said),
         contested={one.topic.rule for one in said if one.is_open and one.topic.rule},
         files=[ending for ending in ENDINGS if places.get(ending)], history=history,
         confirmed={one["rule"]: one for one in document["confirmed"]},
-        again=delivery in visit.desk.ledger.owed_replays(), words=visit.may("word.map", slot.supplier)
+        words=visit.may("word.map", slot.supplier)
         and any(unknown_words(visit.desk, delivery, document["findings"])),
         may_confirm=document["state"] in SERVED and visit.may("warning.confirm", slot.supplier),
     )  # fmt: skip

@@ -54,6 +54,7 @@ __all__ = [
     "OutboxEntry",
     "ReceiptKind",
     "SourceState",
+    "Step",
     "UnknownDelivery",
     "VerdictRecord",
 ]
@@ -70,6 +71,10 @@ _NOT_WRITTEN_YET = 2**62
 
 #: Receipt 1, of the arrival, or the one with the verdict.
 ReceiptKind = Literal["arrival", "verdict"]
+
+#: How far a delivery is: nobody has it in hand yet, a judge has, its receipt is being written, it is to be judged again, or
+#: nothing is left to do.
+Step = Literal["queued", "judging", "writing", "again", "done"]
 
 #: Of a slot nothing happened to.
 _NOTHING = SlotFold()
@@ -246,6 +251,25 @@ class Ledger:
         """Receipts that are still to be written; who has just taken in or judged a delivery may be at it."""
         with self._engine.connect() as c:
             return {(row.delivery_id, cast(ReceiptKind, row.kind)) for row in c.execute(sa.select(t.owed_receipts))}
+
+    def progress(self, delivery_ids: Iterable[str]) -> dict[str, Step]:
+        """How far deliveries are on their way to a verdict and its receipt; asked for all that somebody waits for at once."""
+        found: dict[str, Step] = dict.fromkeys(delivery_ids, "done")
+        q, now = t.queue.c, datetime.now(UTC)
+        with self._engine.connect() as c:
+            for ids in _chunks(sorted(found)):
+                again, owed = t.owed_replays.c.delivery_id, t.owed_receipts.c.delivery_id
+                found |= dict.fromkeys(c.execute(sa.select(again).where(again.in_(ids))).scalars(), "again")
+                found |= dict.fromkeys(c.execute(sa.select(owed).where(owed.in_(ids))).scalars(), "writing")
+                for row in c.execute(sa.select(q.delivery_id, q.lease_until).where(q.delivery_id.in_(ids))):
+                    in_hand = row.lease_until is not None and row.lease_until > now
+                    found[row.delivery_id] = "judging" if in_hand else "queued"
+        return found
+
+    def attempts(self, slot: Slot) -> int:
+        """How many deliveries there are for a slot, whatever became of them."""
+        with self._engine.connect() as c:
+            return int(c.execute(sa.select(sa.func.count()).where(_is(t.deliveries, slot))).scalar_one())
 
     def backlog(self, supplier: str) -> int:
         """How many of a supplier's deliveries wait for their verdict."""

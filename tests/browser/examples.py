@@ -84,7 +84,7 @@ WITH_PROVIDER: dict[str, tuple[str, int]] = {
 }
 #: What answers with a file, a picture or data for programs.
 NO_PAGES = {
-    "/lieferung/{delivery}/quittung.{ending}", "/kalender/{token}.ics", "/vorlage/{supplier}/{dataset}",
+    "/lieferung/{delivery}/quittung.{ending}", "/lieferung/{delivery}/weiter", "/kalender/{token}.ics", "/vorlage/{supplier}/{dataset}",
     "/bild/reihe/{indicator}/{area}/{period}", "/bild/vergleich/{indicator}/{area}/{period}",
     "/offen/bild/reihe/{indicator}/{area}/{period}", "/offen/bild/vergleich/{indicator}/{area}/{period}",
     "/offen/daten/{kind}/{table}", "/anschliessen/{proposal}/patch",

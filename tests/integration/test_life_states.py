@@ -582,6 +582,21 @@ def test_a_receipt_that_could_not_be_put_is_owed_and_written_without_a_restart(
     assert receipt_of(bench, delivery)["state"] == "partly_accepted"
 
 
+def test_thousands_of_owed_receipts_keep_nobody_waiting(bench: TestBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for year in ("2021", "2022", "2023"):
+        receive(bench, written([WASTE | {"year": year}]), period=year)
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.desk, "_tell_supplier", lambda *_: 1 / 0)
+        work_queue(bench.desk)
+    assert len(bench.desk.ledger.owed_receipts()) == 3
+    monkeypatch.setattr(judging, "OWED_TURN_SECONDS", 0.0001)
+    rounds, left = judging._Rounds(bench.desk), []
+    for _ in range(3):
+        rounds.go_on()
+        left.append(len(bench.desk.ledger.owed_receipts()))
+    assert left == [2, 1, 0]
+
+
 def test_a_file_that_may_take_long_is_begun_with_nobody_elses_answer_in_hand(
     bench: TestBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

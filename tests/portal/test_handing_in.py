@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import re
+import threading
+import time
+from collections.abc import Iterable
 
 import pytest
 
+from portal import following
 from quality.inboxes import Inboxes
 from quality.judging import work_queue
 from storage import stores
+from storage.ledger.ledger import Step
 from tests.portal.conftest import Somebody, Stage
 from tests.support.bench import GOOD, WORKS, written
 
@@ -33,6 +40,60 @@ def test_a_file_is_taken_in_shown_as_waiting_and_then_with_its_verdict(stage: St
     assert "kern-alert--success" in shown and "hx-get" not in shown
     duties = clerk.client.get(f"/pflichten/{WORKS}")
     assert duties.status_code == 200
+
+
+def test_a_page_hears_of_each_step_as_soon_as_it_is_taken(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    clerk, desk = stage.signed_in("clerk"), stage.desk
+    content = written([{**ROW, "year": "2013"}]).encode()
+    page = hand_in(clerk, content, "balance.csv", dataset="waste_balance", period="2013")
+    delivery = page.rpartition("/")[2]
+    asks = next_of(clerk.client.get(page).text)
+    assert asks == f"{page}/weiter?gesehen=queued"
+
+    def soon() -> None:
+        time.sleep(0.5)
+        desk.ledger.begin([delivery], desk.who)
+
+    beginning = threading.Thread(target=soon)
+    beginning.start()
+    began = time.monotonic()
+    shown = clerk.client.get(asks).text
+    beginning.join()
+    assert next_of(shown) == f"{page}/weiter?gesehen=judging"
+    assert re.search(r'<li aria-current="step"><strong>Wird geprüft', shown)
+    assert 0.5 <= time.monotonic() - began < following.LONGEST_SECONDS
+    # where nothing happens, the page is there after a while as it was
+    monkeypatch.setattr(following.Following.beyond, "__defaults__", (0.3,))
+    assert next_of(clerk.client.get(next_of(shown)).text) == next_of(shown)
+    work_queue(desk)
+    done = clerk.client.get(next_of(shown)).text
+    assert "kern-alert--success" in done and "hx-get" not in done
+
+
+def test_many_who_wait_ask_the_ledger_one_question_at_a_time(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def progress(ids: Iterable[str]) -> dict[str, Step]:
+        asked.append(list(ids))
+        return dict.fromkeys(asked[-1], "queued")
+
+    monkeypatch.setattr(stage.desk.ledger, "progress", progress)
+    follows = following.Following(stage.desk.ledger)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(follows.beyond(f"delivery-{nth}", "queued", 0.5) for nth in range(50)))
+
+    asyncio.run(all_of_them())
+    # once for the first, and then for all
+    assert max(map(len, asked)) == 50 and len(asked) <= 2 + 0.5 / following.FRESH_SECONDS
+    assert follows._followed == {}
+
+
+def next_of(page: str) -> str:
+    """What a page that goes on by itself asks for."""
+    found = re.search(r'hx-get="([^"]+)"', page)
+    assert found, page
+    return found[1]
 
 
 def test_page_folder_and_command_line_come_to_the_same_verdict(stage: Stage) -> None:

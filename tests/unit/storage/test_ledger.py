@@ -835,3 +835,32 @@ def test_a_receipt_is_owed_from_receipt_or_verdict_until_it_is_out(ledger: Ledge
     for _ in range(2):
         ledger.record([verdict(delivery, "rejected", replay=True)], "replay")
     assert ledger.owed_receipts() == {(this, "verdict")}
+
+
+def test_progress_tells_how_far_a_delivery_is_on_its_way(ledger: Ledger) -> None:
+    delivery, other = receive(ledger), receive(ledger, slot=Slot("other-works", SLOT.dataset, SLOT.period))
+    this = delivery.delivery_id
+    assert ledger.progress([this, other.delivery_id]) == {this: "queued", other.delivery_id: "queued"}
+    ledger.begin([this], "judge-0")
+    assert ledger.progress([this, other.delivery_id]) == {this: "judging", other.delivery_id: "queued"}
+    # who had it in hand is gone
+    ledger.begin([this], "judge-0", lease_seconds=-1)
+    assert ledger.progress([this]) == {this: "queued"}
+    ledger.begin([this], "judge-0")
+    ledger.record([verdict(delivery)], "judge-0")
+    assert ledger.progress([this]) == {this: "writing"}
+    ledger.acknowledge({this: MORNING}, "desk")
+    ledger.answered([this])
+    assert ledger.progress([this]) == {this: "done"}
+    ledger.owe_replays([this])
+    assert ledger.progress([this]) == {this: "again"}
+
+
+def test_attempts_are_all_deliveries_of_a_slot_whatever_became_of_them(ledger: Ledger) -> None:
+    assert ledger.attempts(SLOT) == 0
+    for count in (1, 2):
+        delivery = receive(ledger)
+        ledger.record([verdict(delivery, "rejected")], "judge-0")
+        assert ledger.attempts(SLOT) == count
+    receive(ledger, slot=Slot("other-works", SLOT.dataset, SLOT.period))
+    assert ledger.attempts(SLOT) == 2
