@@ -15,6 +15,8 @@ from storage.ledger.ledger import Ledger, Step
 LONGEST_SECONDS = 5.0
 #: How old an answer of the ledger may be.
 FRESH_SECONDS = 0.1
+#: A judge that has a delivery in hand mostly gives the verdict within this time; so short a step is not worth a page.
+MOMENT_SECONDS = 0.7
 
 
 class Following:
@@ -32,15 +34,20 @@ class Following:
 
     async def beyond(self, delivery_id: str, seen: str, seconds: float = LONGEST_SECONDS) -> None:
         """Return as soon as a delivery has left the step that somebody sees, or when the time is over."""
-        until = time.monotonic() + seconds
         self._followed[delivery_id] += 1
         try:
-            while await self._step(delivery_id) == seen and time.monotonic() < until:
-                await sleep(FRESH_SECONDS)
+            if await self._left(delivery_id, seen, seconds) == "judging" != seen:
+                await self._left(delivery_id, "judging", MOMENT_SECONDS)
         finally:
             self._followed[delivery_id] -= 1
             if not self._followed[delivery_id]:
                 del self._followed[delivery_id]
+
+    async def _left(self, delivery_id: str, seen: str, seconds: float) -> Step:
+        until = time.monotonic() + seconds
+        while (step := await self._step(delivery_id)) == seen and time.monotonic() < until:
+            await sleep(FRESH_SECONDS)
+        return step
 
     async def _step(self, delivery_id: str) -> Step:
         async with self._asking:

@@ -145,7 +145,7 @@ class Desk:
                 raise
             # the database is down: what was known goes on to hold
             return self._words_version
-        self._words_looked = time.monotonic()
+        self._words_version, self._words_looked = version, time.monotonic()
         return version
 
     @cached_property
