@@ -691,17 +691,17 @@ class Desk:
         )  # fmt: skip
         return Judged(task, verdict)
 
-    def write_owed_receipts(self, owed: Collection[tuple[str, ReceiptKind]] | None = None) -> int:
+    def write_owed_receipts(self, owed: Collection[tuple[str, ReceiptKind]]) -> int:
         """Write the receipts that a fault kept from being written, as `write_missing_receipts` does.
 
         Args:
-            owed: Of what the ledger says is owed; all of it when left out.
+            owed: All or some of what the ledger says is owed.
 
         Returns:
             How many were written. One that cannot be written stays owed.
         """
         written = 0
-        for delivery_id, kind in sorted(self.ledger.owed_receipts() if owed is None else owed):
+        for delivery_id, kind in sorted(owed):
             try:
                 written += self._write_if_missing(self.ledger.delivery(delivery_id))
                 self.ledger.answered([delivery_id], kind)

@@ -67,7 +67,7 @@ def _run(asked: Mapping[str, Any]) -> None:
             _let_a_file_kill(os.environ["VERBUND_TEST_KILLER"])
         desk = Desk(settings)
         desk.ensure_tables(desk.pack)
-        desk.write_owed_receipts()
+        desk.write_owed_receipts(desk.ledger.owed_receipts())
         if os.environ.get("VERBUND_TEST_SWEEP"):
             desk.write_missing_receipts()
         Inboxes(desk).sweep()
