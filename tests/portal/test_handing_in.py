@@ -34,7 +34,7 @@ def hand_in(somebody: Somebody, content: bytes, name: str, **told: str) -> str:
 def test_a_file_is_taken_in_shown_as_waiting_and_then_with_its_verdict(stage: Stage) -> None:
     clerk = stage.signed_in("clerk")
     page = hand_in(clerk, written([ROW]).encode(), "balance.csv", dataset="waste_balance", period=PERIOD)
-    assert "wird gerade geprüft" in clerk.client.get(page).text
+    assert "Wartet, bis die Prüfung frei ist</strong>" in clerk.client.get(page).text
     work_queue(stage.desk)
     shown = clerk.client.get(page).text
     assert "kern-alert--success" in shown and "hx-get" not in shown
