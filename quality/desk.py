@@ -388,7 +388,13 @@ class Desk:
             )
 
     def answer(self, batch: Sequence[Judged], *, tell: bool = True, replay: bool = False) -> dict[str, str]:
-        """Store and answer judged deliveries: one lake transaction, one ledger transaction, then receipts.
+        """Store judged deliveries and write their receipts; arguments and answer are those of `store`."""
+        states = self.store(batch, tell=tell, replay=replay)
+        self.write_receipts([judged for judged in batch if judged.task.delivery in states])
+        return states
+
+    def store(self, batch: Sequence[Judged], *, tell: bool = True, replay: bool = False) -> dict[str, str]:
+        """Store judged deliveries in one lake transaction and one ledger transaction; their receipts are owed then.
 
         A batch that fails is tried again one by one; what fails alone is put back and tried later, so that one
         delivery never keeps others from their answer.
@@ -414,11 +420,17 @@ class Desk:
                 return {}
             states = {}
             for judged in batch:
-                states |= self.answer([judged], tell=tell, replay=replay)
+                states |= self.store([judged], tell=tell, replay=replay)
             return states
         reached("ledger.recorded")
+        return states
+
+    def write_receipts(self, stored: Sequence[Judged]) -> None:
+        """Answer those whose deliveries were stored. A receipt that cannot be written now stays owed."""
+        if not stored:
+            return
         told = []
-        for judged in batch:
+        for judged in stored:
             try:
                 self._tell_supplier(judged)
                 told.append(judged.task.delivery)
@@ -428,7 +440,6 @@ class Desk:
             self.ledger.answered(told)
         except SQLAlchemyError:
             log.exception("receipts of %s are out, which the ledger cannot note now", ", ".join(told))
-        return states
 
     def _store(self, batch: Sequence[Judged], *, tell: bool, replay: bool) -> dict[str, str]:
         with contextlib.ExitStack() as told, lake.writing(self.settings, "accepted"):

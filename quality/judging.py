@@ -47,6 +47,8 @@ BACKLOG = 300
 OWED_SECONDS = 10.0
 #: Between two batches at most so long goes into owed receipts: after a day without a store there may be thousands.
 OWED_TURN_SECONDS = 0.3
+#: So long a receipt may stand back behind other suppliers' verdicts; well below the time after which it counts as owed.
+RECEIPT_WAITS_SECONDS = 2.0
 
 
 @contextlib.contextmanager
@@ -109,6 +111,51 @@ class Pace:
             self._seconds[supplier] = time.monotonic() - began
 
 
+class _Answers:
+    """Verdicts of a round of turns: stored batch by batch, and answered with receipts once all who wait have theirs.
+
+    A receipt takes a third of what a small file takes. Of twenty who hand in together, the last would wait for the
+    receipts of all others before it learns what is wrong with its file.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._stored: list[Judged] = []
+        self._since = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._stored)
+
+    @property
+    def suppliers(self) -> set[str]:
+        return {judged.task.supplier for judged in self._stored}
+
+    def may_wait(self, waiting: Sequence[Delivery]) -> bool:
+        """Whether somebody who has no verdict of this round waits, and no receipt has stood back for long."""
+        is_young = time.monotonic() - self._since < RECEIPT_WAITS_SECONDS
+        return bool(self._stored) and is_young and any(one.supplier not in self.suppliers for one in waiting)
+
+    def store(self, batch: Sequence[Judged]) -> None:
+        """Record the verdicts of a batch."""
+        states = self._desk.store(batch)
+        if not self._stored:
+            self._since = time.monotonic()
+        self._stored += [judged for judged in batch if judged.task.delivery in states]
+
+    def write(self) -> None:
+        """Write the receipts that stood back."""
+        # a workbook of many rows keeps only those waiting who sent as many
+        stored, self._stored = sorted(self._stored, key=lambda judged: judged.verdict.rows.delivered), []
+        self._desk.write_receipts(stored)
+
+    def end_round(self) -> None:
+        """Write the receipts; the suppliers of this round are anybody's again."""
+        try:
+            self.write()
+        finally:
+            self._desk.turns.give_back()
+
+
 def work_queue(
     desk: Desk,
     shard: tuple[int, int] = (0, 1),
@@ -117,8 +164,9 @@ def work_queue(
 ) -> int:
     """Judge and answer everything that waits, in batches of at most `batch_seconds`. Returns how many were begun.
 
-    Several suppliers are answered after a round of turns, one alone when the time is up. A supplier is this judge's until
-    its answers are written: however much it sends, and however long its receipts take, other judges stay free.
+    Verdicts are stored after each batch. Receipts of several suppliers are written after a round of turns, or when the
+    first has stood back for `RECEIPT_WAITS_SECONDS`. A supplier is this judge's until its receipts are written: however
+    much it sends, and however long its receipts take, other judges stay free.
 
     Args:
         desk: Who judges.
@@ -126,18 +174,22 @@ def work_queue(
         pace: What is known of how long each supplier's files take.
         between: Called between two batches: a queue may take hours, and what is due meanwhile does not wait for its end.
     """
-    begun, pace = 0, pace or Pace()
-    while waiting := desk.ledger.waiting(desk.who, shard):
-        before = begun
-        try:
-            begun += _work_batch(desk, waiting, pace)
-        finally:
-            desk.turns.give_back()
-        if begun == before:
-            # all that waits is in others' hands
-            break
-        if between:
-            between()
+    begun, pace, answers = 0, pace or Pace(), _Answers(desk)
+    try:
+        while waiting := desk.ledger.waiting(desk.who, shard):
+            if not answers.may_wait(waiting):
+                answers.end_round()
+            now = _work_batch(desk, waiting, pace, answers)
+            begun += now
+            if not now and not answers:
+                # all that waits is in others' hands
+                break
+            if not now:
+                answers.end_round()
+            if between:
+                between()
+    finally:
+        answers.end_round()
     _judge_again(desk, shard)
     return begun
 
@@ -172,12 +224,12 @@ def _judge_one_again(desk: Desk, delivery_id: str) -> None:
         desk.ledger.defer_replay(delivery_id)
 
 
-def _work_batch(desk: Desk, waiting: Sequence[Delivery], pace: Pace) -> int:
+def _work_batch(desk: Desk, waiting: Sequence[Delivery], pace: Pace, answers: _Answers) -> int:
     begun, due = 0, time.monotonic() + desk.settings.batch_seconds
     batch: list[Judged] = []
     others: set[str] = set()
     for delivery in waiting:
-        asked = {judged.task.supplier for judged in batch}
+        asked = answers.suppliers | {judged.task.supplier for judged in batch}
         if len(asked) > 1 and delivery.supplier in asked:
             # a round of turns is over: who sent one file does not wait for another one's hundred
             break
@@ -187,8 +239,9 @@ def _work_batch(desk: Desk, waiting: Sequence[Delivery], pace: Pace) -> int:
             others.add(delivery.supplier)
             continue
         begun += 1
-        if batch and pace.is_slow(delivery):
-            desk.answer(batch)
+        if pace.is_slow(delivery):
+            answers.store(batch)
+            answers.write()
             batch = []
         begins = desk.ledger.begin([delivery.delivery_id], desk.who, LEASE_SECONDS).get(delivery.delivery_id)
         if begins is None:
@@ -197,7 +250,8 @@ def _work_batch(desk: Desk, waiting: Sequence[Delivery], pace: Pace) -> int:
         # what was begun before a crash is judged alone: only the one that kills is begun a third time
         suspect = begins > 1
         if suspect:
-            desk.answer(batch)
+            answers.store(batch)
+            answers.write()
             batch = []
         in_hand = [delivery.delivery_id, *(judged.task.delivery for judged in batch)]
         with _keeping(desk, in_hand), pace.noted(delivery.supplier):
@@ -206,7 +260,7 @@ def _work_batch(desk: Desk, waiting: Sequence[Delivery], pace: Pace) -> int:
             batch.append(judged)
         if suspect or time.monotonic() > due:
             break
-    desk.answer(batch)
+    answers.store(batch)
     return begun
 
 
