@@ -105,6 +105,7 @@ class Bench:
         self._numbers = itertools.count(1)
         # other processes work in the same folder
         self.name = uuid.uuid4().hex
+        self._most_threads = self._threads = int(self._setting("threads"))
         work.mkdir(parents=True, exist_ok=True)
         self.adopt(pack)
 
@@ -144,6 +145,18 @@ class Bench:
 
     def next_number(self) -> int:
         return next(self._numbers)
+
+    def share_out(self, large: bool) -> None:
+        """Let all threads work, or one: handing 300 rows from thread to thread costs a third more than working them."""
+        threads = self._most_threads if large else 1
+        if threads != self._threads:
+            self.connection.execute(f"set threads = {threads}")
+            self._threads = threads
+
+    def _setting(self, name: str) -> str:
+        row = self.connection.execute("select current_setting(?)", [name]).fetchone()
+        assert row is not None
+        return str(row[0])
 
     def forget(self, judged: Judged) -> None:
         """Drop what a judged delivery left in the connection and the work folder."""
@@ -245,6 +258,7 @@ class _Judging:
         self.typed_file: Path | None = None
 
     def run(self, notes: list[Finding]) -> Judged:
+        self.bench.share_out(self.large)
         self.con.execute(
             f"create or replace temp view landed as select * from read_parquet({_text(str(self.landed.path))})"
         )
