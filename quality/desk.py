@@ -44,6 +44,7 @@ from quality.receipt import (
 )  # fmt: skip
 from quality.receipts import INBOX, Receipts
 from quality.region import RegionPack, Source
+from quality.sources import Misconfigured, Problem
 from quality.verdict import Finding, RowCounts, Verdict, Versions
 from storage import clock, database, lake, locks, stores
 from storage.accepted import AcceptedLake, SlotRows
@@ -97,6 +98,9 @@ class Desk:
         self._acknowledged: SimpleQueue[tuple[str, datetime]] = SimpleQueue()
         # with the state of its files and words in which it was read
         self._pack: tuple[RegionPack | None, Stamp, int] = None, (), 0
+        # the last state of the files without a mistake, and the mistakes of a later one
+        self._sound: RegionPack | None = None
+        self.pack_mistakes: Sequence[Problem] = ()
         self._reading = threading.Lock()
         self._files = Files([settings.region_dir, contracts_dir(), code_lists_dir()])
         # what is owed by a day, as long as neither pack nor extensions change
@@ -109,8 +113,11 @@ class Desk:
     def pack(self) -> RegionPack:
         """The region pack as its files stand now, with the words of the ledger; read again when one of them changed.
 
+        Somebody may be in the middle of editing: where the files hold mistakes, the last state without any goes on to hold
+        and `pack_mistakes` tells of them.
+
         Raises:
-            Misconfigured: The pack has mistakes.
+            Misconfigured: The pack has mistakes, and this desk has not read one without.
         """
         stamp, version = self._files.stamp(), self._version_of_words()
         if (pack := self._known_pack(stamp, version)) is None:
@@ -124,12 +131,22 @@ class Desk:
         return pack if known == [stamp, version] else None
 
     def _read_pack(self, stamp: Stamp, version: int) -> RegionPack:
-        pack = load_region(self.settings).with_words(self.words.everything() if version else ())
+        pack = self._files_pack().with_words(self.words.everything() if version else ())
         if "bench" in self.__dict__:
             self.bench.adopt(pack)
             self.ensure_tables(pack)
         self._pack = pack, stamp, version
         return pack
+
+    def _files_pack(self) -> RegionPack:
+        try:
+            self._sound, self.pack_mistakes = load_region(self.settings), ()
+        except Misconfigured as error:
+            if self._sound is None:
+                raise
+            self.pack_mistakes = error.problems
+            log.error("the region pack is used as it was before its files held these mistakes:\n%s", error)
+        return self._sound
 
     def look_for_words(self) -> None:
         """Look at the words of the ledger when the pack is asked for next."""

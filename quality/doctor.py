@@ -37,7 +37,7 @@ class _Unwell(Exception):
 
 
 def examine(settings: Settings) -> list[Diagnosis]:
-    """Look at versions, folders, extensions, store, ledger, lakes and the region pack."""
+    """Look at versions, folders, extensions, store, ledger, lakes, the region pack, and who is relied on outside."""
     home: Questions = [
         ("home can be written", _home, "choose a folder you may write to: --home DIR or VERBUND_HOME"),
         ("DuckDB loads its extensions without a network", _extensions, "run `make setup` again"),
@@ -51,8 +51,12 @@ def examine(settings: Settings) -> list[Diagnosis]:
         ("the region pack is sound", _pack, "mend the named lines, then `verbund region check`"),
         ("sources have their credentials", _credentials, "docs/new-region.md, sources.yml, says where they are put"),
     ]
+    people: Questions = [
+        ("mails can leave", _mail, "see that VERBUND_SMTP_… name a server that runs and an account it knows"),
+        ("people can sign in", _sign_in, "see that VERBUND_OIDC_ISSUER names a provider that runs"),
+    ]
     answers = [_versions()]
-    for what, look, remedy in home + (_servers() if settings.is_server else folders) + pack:
+    for what, look, remedy in home + (_servers() if settings.is_server else folders) + pack + people:
         try:
             answers.append(Diagnosis(what, True, look(settings)))
         except _Unwell as error:
@@ -165,6 +169,46 @@ def _credentials(settings: Settings) -> str:
     if missing := [name for name in wanted if credential(name) is None]:
         raise _Unwell(f"none for {', '.join(missing)} in this process's environment and folder of secrets")
     return ", ".join(wanted) or "no source needs one"
+
+
+def _mail(settings: Settings) -> str:
+    from storage.figures import Figures
+    from storage.mailing import SmtpServer
+
+    figures = Figures(settings)
+    try:
+        stuck = figures.mails().stuck
+    finally:
+        figures.close()
+    if settings.smtp_host is None:
+        return f"no server is named (VERBUND_SMTP_HOST); they are laid into {settings.paths.outbox}"
+    server = SmtpServer(settings)
+    try:
+        server.greet()
+    finally:
+        server.close()
+    told = f"{settings.smtp_host}:{settings.smtp_port} lets us in"
+    if stuck:
+        raise _Unwell(f"{told}, and {stuck} notices were tried in vain", "„Nachrichten“ in the portal says why")
+    return told
+
+
+def _sign_in(settings: Settings) -> str:
+    if settings.oidc_issuer is None:
+        return "by invitation and password (no VERBUND_OIDC_ISSUER)"
+    import httpx
+
+    issuer = settings.oidc_issuer.rstrip("/")
+    answer = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=10, follow_redirects=False)
+    try:
+        told = answer.raise_for_status().json()
+    except ValueError:
+        told = {}
+    if not isinstance(told, dict) or str(told.get("issuer", "")).rstrip("/") != issuer:
+        raise _Unwell(
+            f"what answers at {issuer} is no provider of that name", "VERBUND_OIDC_ISSUER must be what it calls itself"
+        )
+    return f"by {issuer}"
 
 
 # --- the server profile ---

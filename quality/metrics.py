@@ -93,10 +93,11 @@ class Installation(Collector):
         yield CounterMetricFamily(
             "verbund_bad_events", "Events of the object store that could not be read.", value=self._figures.bad_events()
         )
-        waiting, stuck = self._figures.mails()
-        yield GaugeMetricFamily("verbund_mails_waiting", "Notices that are to be sent by mail.", value=waiting)
+        mails = self._figures.mails()
+        yield GaugeMetricFamily("verbund_mails_waiting", "Notices that are to be sent by mail.", value=mails.waiting)
+        yield GaugeMetricFamily("verbund_mails_stuck", "Those of them that were tried in vain.", value=mails.stuck)
         yield GaugeMetricFamily(
-            "verbund_mails_stuck", "Those of them that were tried in vain or given up.", value=stuck
+            "verbund_mails_given_up", "Notices that are tried no more until somebody asks for them.", value=mails.given_up
         )
         yield from self._heartbeat(tally)
 

@@ -207,6 +207,17 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Fingerprints:
+    """What a pack's files were when it was read: they may be others by the time somebody asks."""
+
+    files: str
+    """Of the pack, its contracts and code lists."""
+    mappings: str
+    """Of words and codes."""
+    dialects: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class RegionPack:
     """Everything that makes Verbund a given region's, with the contracts it works under."""
 
@@ -221,21 +232,24 @@ class RegionPack:
     sources: Sequence[Source]
     contracts: Mapping[str, Contract]
     code_lists: Mapping[str, CodeList]
-    files: Sequence[Path] = field(repr=False, default=())
+    fingerprints: Fingerprints = field(repr=False)
     words: Sequence[Word] = field(repr=False, default=())
     """Lines of the ledger about words, of each word the newest; `mappings` says the same already."""
 
-    @cached_property
+    @property
+    def files(self) -> list[Path]:
+        """The files of the pack that lie there now."""
+        return _files(self.path)
+
+    @property
     def fingerprint(self) -> str:
         """Changes with any byte of the pack, a contract or a code list, and with any word: whoever holds a pack can see that it is old."""
-        lists = [path for code_list in self.code_lists.values() for path in code_list.paths]
-        files = content_hash(*self.files, *(contract.path for contract in self.contracts.values()), *lists)
-        return f"{files}-{max(word.word_id for word in self.words)}" if self.words else files
+        newest = f"-{max(word.word_id for word in self.words)}" if self.words else ""
+        return f"{self.fingerprints.files}{newest}"
 
-    @cached_property
+    @property
     def mappings_fingerprint(self) -> str:
-        lists = [path for code_list in self.code_lists.values() for path in code_list.paths]
-        return content_hash(*(path for path in self.files if path.suffix == ".csv"), *lists)
+        return self.fingerprints.mappings
 
     def mappings_version(self, supplier: str) -> str:
         """Which words and codes a supplier is judged by: changes with a file of them, and with a line about its own words."""
@@ -281,7 +295,7 @@ class RegionPack:
         return replace(self, suppliers=suppliers, mandates=mandates, contracts=contracts)
 
     def dialect_fingerprint(self, dialect: Dialect) -> str:
-        return content_hash(self.dialect_paths[dialect.id])
+        return self.fingerprints.dialects[dialect.id]
 
     def mandates_of(self, supplier: str, dataset: str) -> list[Mandate]:
         return [m for m in self.mandates if m.supplier == supplier and m.dataset == dataset]
@@ -355,12 +369,11 @@ def load_pack(path: Path, contracts_folder: Path, code_lists_folder: Path) -> Re
         "site": CodeList.of_sites([site for _, site in sites], path / "sites.csv"),
         "area": CodeList.of_areas(region.areas, path / "region.yml"),
     }
-    files = [p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix in (".yml", ".csv")]
     by_id = {supplier.id: supplier for supplier in suppliers.suppliers}
     pack = RegionPack(
         path, region, by_id, mandates.mandates, dialects, dialect_paths,
         [_within_code(mapping, code_lists) for _, mapping in mappings], [site for _, site in sites], sources.sources,
-        contracts, code_lists, files,
+        contracts, code_lists, _fingerprints(path, contracts, code_lists, dialect_paths),
     )  # fmt: skip
     problems += _references(pack, raw)
     problems += _mapping_references(pack, mappings)
@@ -368,6 +381,22 @@ def load_pack(path: Path, contracts_folder: Path, code_lists_folder: Path) -> Re
     if problems:
         raise Misconfigured(problems)
     return pack
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for file in sorted(path.rglob("*")) if file.is_file() and file.suffix in (".yml", ".csv")]
+
+
+def _fingerprints(
+    path: Path, contracts: Mapping[str, Contract], code_lists: Mapping[str, CodeList], dialects: Mapping[str, Path]
+) -> Fingerprints:
+    files = _files(path)
+    lists = [file for code_list in code_lists.values() for file in code_list.paths]
+    return Fingerprints(
+        content_hash(*files, *(contract.path for contract in contracts.values()), *lists),
+        content_hash(*(file for file in files if file.suffix == ".csv"), *lists),
+        {name: content_hash(file) for name, file in dialects.items()},
+    )
 
 
 def _references(pack: RegionPack, raw: Mapping[str, Any]) -> Iterable[Problem]:

@@ -99,6 +99,15 @@ class LakeFigures:
     bytes: int
 
 
+@dataclass(frozen=True)
+class MailFigures:
+    """Notices that wait, those of them that were tried in vain, and those given up until somebody asks for them."""
+
+    waiting: int
+    stuck: int
+    given_up: int
+
+
 class Figures:
     """The numbers of one installation; remembers what it has counted. One thread.
 
@@ -150,13 +159,14 @@ class Figures:
         columns = (sa.func.count(), sa.func.min(o.created_at, type_=UtcTime()))
         return self._waiting(sa.select(*columns).where(o.reported_at.is_(None)))
 
-    def mails(self) -> tuple[int, int]:
-        """How many notices are not sent yet, and how many of them were tried in vain."""
+    def mails(self) -> MailFigures:
+        """Notices that did not go out by mail yet."""
         m = t.mails.c
+        tried = sa.func.count(sa.case((sa.and_(m.tries > 0, m.failed_at.is_(None)), 1)))
+        chosen = sa.select(sa.func.count(), tried, sa.func.count(m.failed_at)).where(m.sent_at.is_(None))
         with self._engine.connect() as c:
-            unsent = sa.select(sa.func.count(), sa.func.count(sa.case((m.tries > 0, 1)))).where(m.sent_at.is_(None))
-            waiting, stuck = c.execute(unsent).one()._tuple()
-        return waiting, stuck
+            every, stuck, given_up = c.execute(chosen).one()._tuple()
+        return MailFigures(every - given_up, stuck, given_up)
 
     def told(self) -> Waiting:
         """Events of the object store that nobody has worked off; nothing where there is no such store."""

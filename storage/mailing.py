@@ -80,6 +80,14 @@ class SmtpServer:
             self.close()
             raise ServerAway(str(error)) from error
 
+    def greet(self) -> None:
+        """Connect, look at the certificate and sign in as for a message, and send none.
+
+        Raises:
+            ServerAway: It cannot be reached, is not trusted, or lets nobody in.
+        """
+        self._connected()
+
     def close(self) -> None:
         """End the connection, whatever state it is in."""
         if self._connection is not None:

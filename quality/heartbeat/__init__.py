@@ -15,7 +15,7 @@ from pathlib import Path
 from quality.contract import load_contract
 from quality.dialect import Dialect
 from quality.region import Mandate, RegionPack, Supplier
-from quality.sources import load_yaml, validated
+from quality.sources import content_hash, load_yaml, validated
 from storage import stores
 from storage.settings import Settings
 
@@ -43,6 +43,9 @@ def with_heartbeat(pack: RegionPack) -> RegionPack:
         dialects={**pack.dialects, dialect.id: dialect},
         dialect_paths={**pack.dialect_paths, dialect.id: _DIALECT},
         contracts={**pack.contracts, contract.dataset: contract},
+        fingerprints=replace(
+            pack.fingerprints, dialects={**pack.fingerprints.dialects, dialect.id: content_hash(_DIALECT)}
+        ),
     )
 
 

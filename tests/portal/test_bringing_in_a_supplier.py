@@ -20,7 +20,7 @@ from quality.judging import work_queue
 from quality.onboarding import PLAIN_CSV, TEMPLATE, Mistake, State
 from quality.sources import load_yaml
 from tests.portal.conftest import Stage, stage_over
-from tests.support.bench import GOOD, PLAIN, WUPPERTAL, written
+from tests.support.bench import GOOD, PLAIN, WORKS, WUPPERTAL, written
 from tests.support.profiles import drop, settings_for
 
 PERIOD, ROW = GOOD["waste_balance"]
@@ -293,3 +293,23 @@ def test_everything_that_can_be_wrong_has_words() -> None:
     for key in [*(f"wrong.{one}" for one in get_args(Mistake)), *(f"state.{one}" for one in get_args(State))]:
         for language in texts.LANGUAGES:
             assert texts.raw(f"onboarding.{key}", language) and texts.raw(f"onboarding.{key}.remedy", language)
+
+
+def test_a_half_edited_pack_stops_nobody_and_the_coordination_reads_where_it_is_wrong(stage: Stage) -> None:
+    coordinator = stage.signed_in("coordinator").client
+    assert "stehen Fehler" not in coordinator.get("/region").text
+    file = stage.desk.settings.region_dir / "suppliers.yml"
+    sound = file.read_bytes()
+    file.write_bytes(sound + b"\nnot: [closed\n")
+    told = html.unescape(coordinator.get("/region").text)
+    assert "In den Dateien der Region stehen Fehler" in told and "suppliers.yml:" in told
+    lead = stage.signed_in("lead").client
+    assert lead.get(f"/pflichten/{WORKS}").status_code == 200
+    assert "stehen Fehler" not in lead.get("/zeugnisse").text
+    drop(stage.desk.settings, f"{WORKS}/waste_balance/{PERIOD}/bilanz.csv", written([ROW]))
+    Inboxes(stage.desk).sweep_of(WORKS, 10)
+    work_queue(stage.desk)
+    [view] = stage.desk.ledger.deliveries(WORKS, "waste_balance")
+    assert view.state == "accepted"
+    file.write_bytes(sound)
+    assert "stehen Fehler" not in coordinator.get("/region").text
