@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -144,8 +145,14 @@ class _Answers:
 
     def write(self) -> None:
         """Write the receipts that stood back."""
-        # a workbook of many rows keeps only those waiting who sent as many
-        stored, self._stored = sorted(self._stored, key=lambda judged: judged.verdict.rows.delivered), []
+        # everybody's first before anybody's second, and small ones before large: a hundred files, or a workbook of many rows,
+        # keep only those waiting who sent as much
+        turn = Counter[str]()
+        turns: list[tuple[int, int, int]] = []
+        for place, judged in enumerate(self._stored):
+            turn[judged.task.supplier] += 1
+            turns.append((turn[judged.task.supplier], judged.verdict.rows.delivered, place))
+        stored, self._stored = [self._stored[place] for *_, place in sorted(turns)], []
         self._desk.write_receipts(stored)
 
     def end_round(self) -> None:

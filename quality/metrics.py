@@ -97,7 +97,9 @@ class Installation(Collector):
         yield GaugeMetricFamily("verbund_mails_waiting", "Notices that are to be sent by mail.", value=mails.waiting)
         yield GaugeMetricFamily("verbund_mails_stuck", "Those of them that were tried in vain.", value=mails.stuck)
         yield GaugeMetricFamily(
-            "verbund_mails_given_up", "Notices that are tried no more until somebody asks for them.", value=mails.given_up
+            "verbund_mails_given_up",
+            "Notices that are tried no more until somebody asks for them.",
+            value=mails.given_up,
         )
         yield from self._heartbeat(tally)
 

@@ -315,9 +315,9 @@ class Haproxy(Server):
 
     name = "haproxy"
 
-    def __init__(self, store: Minio | Seaweed, folder: Path | None = None) -> None:
+    def __init__(self, store: Minio | Seaweed, folder: Path | None = None, *, pace: int = 200) -> None:
         super().__init__(folder)
-        self._store = store
+        self._store, self._pace = store, pace
         self.operator_port = free_port()
         self.ca_file = self.folder / "ca.pem"
         self._certificate = self.folder / "haproxy.pem"
@@ -333,6 +333,7 @@ class Haproxy(Server):
             "VERBUND_OPERATOR_BIND": f"{HOST}:{self.operator_port}",
             "VERBUND_MINIO": self._store.address,
             "VERBUND_S3_PER_CLIENT": "200",
+            "VERBUND_S3_PACE": str(self._pace),
         }
 
     def answers(self) -> bool:
