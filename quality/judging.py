@@ -183,9 +183,12 @@ def work_queue(
     """
     begun, pace, answers = 0, pace or Pace(), _Answers(desk)
     try:
-        while waiting := desk.ledger.waiting(desk.who, shard):
+        while (waiting := desk.ledger.waiting(desk.who, shard)) or answers:
             if not answers.may_wait(waiting):
                 answers.end_round()
+                if not waiting:
+                    # somebody may have sent more while the receipts were written
+                    continue
             now = _work_batch(desk, waiting, pace, answers)
             begun += now
             if not now and not answers:
