@@ -199,7 +199,7 @@ def _sign_in(settings: Settings) -> str:
     import httpx
 
     issuer = settings.oidc_issuer.rstrip("/")
-    answer = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=10, follow_redirects=False)
+    answer = httpx.get(f"{issuer}/.well-known/openid-configuration", timeout=10)
     try:
         told = answer.raise_for_status().json()
     except ValueError:

@@ -105,7 +105,8 @@ class Bench:
         self._numbers = itertools.count(1)
         # other processes work in the same folder
         self.name = uuid.uuid4().hex
-        self._most_threads = self._threads = int(self._setting("threads"))
+        (threads,) = connection.execute("select current_setting('threads')").fetchone() or (1,)
+        self._most_threads = self._threads = int(threads)
         work.mkdir(parents=True, exist_ok=True)
         self.adopt(pack)
 
@@ -152,11 +153,6 @@ class Bench:
         if threads != self._threads:
             self.connection.execute(f"set threads = {threads}")
             self._threads = threads
-
-    def _setting(self, name: str) -> str:
-        row = self.connection.execute("select current_setting(?)", [name]).fetchone()
-        assert row is not None
-        return str(row[0])
 
     def forget(self, judged: Judged) -> None:
         """Drop what a judged delivery left in the connection and the work folder."""

@@ -145,14 +145,15 @@ class _Answers:
 
     def write(self) -> None:
         """Write the receipts that stood back."""
+        nth = Counter[str]()
+
+        def place(judged: Judged) -> tuple[int, int]:
+            nth[judged.task.supplier] += 1
+            return nth[judged.task.supplier], judged.verdict.rows.delivered
+
         # everybody's first before anybody's second, and small ones before large: a hundred files, or a workbook of many rows,
         # keep only those waiting who sent as much
-        turn = Counter[str]()
-        turns: list[tuple[int, int, int]] = []
-        for place, judged in enumerate(self._stored):
-            turn[judged.task.supplier] += 1
-            turns.append((turn[judged.task.supplier], judged.verdict.rows.delivered, place))
-        stored, self._stored = [self._stored[place] for *_, place in sorted(turns)], []
+        stored, self._stored = sorted(self._stored, key=place), []
         self._desk.write_receipts(stored)
 
     def end_round(self) -> None:

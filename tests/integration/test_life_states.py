@@ -615,6 +615,19 @@ def test_a_file_that_may_take_long_is_begun_with_nobody_elses_answer_in_hand(
     assert seen == {quick: "judging", long: "accepted"}
 
 
+def verdicts_by_each_receipt(bench: TestBench, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Work the queue; how many verdicts were there each time a receipt was begun."""
+    tell, judged_by_then = bench.desk._tell_supplier, list[int]()
+
+    def telling(judged: Judged) -> None:
+        judged_by_then.append(sum(view.verdict_state is not None for view in bench.desk.ledger.deliveries()))
+        tell(judged)
+
+    monkeypatch.setattr(bench.desk, "_tell_supplier", telling)
+    work_queue(bench.desk)
+    return judged_by_then
+
+
 @pytest.mark.parametrize(("waits_seconds", "verdicts_before"), [(60.0, [2, 2]), (0.0, [1, 2])])
 def test_receipts_stand_back_behind_the_verdicts_of_others_but_not_for_long(
     bench: TestBench, monkeypatch: pytest.MonkeyPatch, waits_seconds: float, verdicts_before: list[int]
@@ -623,15 +636,7 @@ def test_receipts_stand_back_behind_the_verdicts_of_others_but_not_for_long(
     receive(bench, written([WASTE | {"area_code": SOLINGEN}]), supplier=THIRD)
     monkeypatch.setattr(judging, "RECEIPT_WAITS_SECONDS", waits_seconds)
     monkeypatch.setattr(bench.desk, "settings", bench.desk.settings.model_copy(update={"batch_seconds": 0.0}))
-    tell, judged_by_then = bench.desk._tell_supplier, list[int]()
-
-    def telling(judged: Judged) -> None:
-        judged_by_then.append(sum(view.verdict_state is not None for view in bench.desk.ledger.deliveries()))
-        tell(judged)
-
-    monkeypatch.setattr(bench.desk, "_tell_supplier", telling)
-    work_queue(bench.desk)
-    assert judged_by_then == verdicts_before
+    assert verdicts_by_each_receipt(bench, monkeypatch) == verdicts_before
 
 
 def test_a_round_of_turns_ends_with_its_receipts_before_anybody_has_a_second_turn(
@@ -640,15 +645,7 @@ def test_a_round_of_turns_ends_with_its_receipts_before_anybody_has_a_second_tur
     for year in ("2021", "2022"):
         receive(bench, written([WASTE | {"year": year}]), period=year)
     receive(bench, written([WASTE | {"area_code": SOLINGEN}]), supplier=THIRD)
-    tell, judged_by_then = bench.desk._tell_supplier, list[int]()
-
-    def telling(judged: Judged) -> None:
-        judged_by_then.append(sum(view.verdict_state is not None for view in bench.desk.ledger.deliveries()))
-        tell(judged)
-
-    monkeypatch.setattr(bench.desk, "_tell_supplier", telling)
-    work_queue(bench.desk)
-    assert judged_by_then == [2, 2, 3]
+    assert verdicts_by_each_receipt(bench, monkeypatch) == [2, 2, 3]
 
 
 def test_of_a_flood_only_so_much_is_taken_in_at_once_and_the_others_are_all_taken_in(bench: TestBench) -> None:
