@@ -233,7 +233,8 @@ def _kind_of_zip(source: Path) -> str:
                 with archive.open("mimetype") as part:
                     return "ods" if b"opendocument.spreadsheet" in part.read(200) else "zip"
     except BROKEN_ARCHIVE:
-        return "zip"
+        # the list of parts stands at the end: a workbook that was cut off is one still, and broken
+        return "xlsx" if _mentions(source, b"xl/w") else "zip"
     return "zip"
 
 

@@ -221,6 +221,19 @@ def test_another_kind_of_file_is_named(tmp_path: Path, content: bytes, rule: str
     assert (refused.value.rule, refused.value.facts.get("found_kind")) == (rule, kind)
 
 
+def test_a_workbook_cut_in_half_is_called_broken_and_no_other_kind_of_file(tmp_path: Path) -> None:
+    book, file = Workbook(), tmp_path / "whole.xlsx"
+    for number in range(2_000):
+        book.worksheets[0].append([f"Zelle {number}", number * 7919 % 1013])
+    book.save(file)
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(Unreadable) as refused:
+        read(file, FormatSpec(type="xlsx"), tmp_path / "landed.parquet", name="whole.xlsx")
+    assert refused.value.rule == "file.unreadable"
+    assert refused.value.facts["found"].startswith("a broken one")
+
+
 def test_a_workbook_cut_anywhere_is_refused_and_not_a_crash(tmp_path: Path) -> None:
     workbook = Workbook()
     rows(["a", "b"], *([n, n * 2] for n in range(50)))(workbook.active)  # type: ignore[arg-type]
