@@ -168,7 +168,7 @@ def postgres_type(duckdb_type: str) -> str:
 
 def _publish(settings: Settings, connection: psycopg.Connection[Any], release: Release) -> None:
     connection.execute(f"set local lock_timeout = '{LOCK_TIMEOUT}'")
-    connection.execute((project_root() / "infra" / "postgres" / "serving.sql").read_bytes())
+    _lay_the_ground(connection)
     tables = _tables(release)
     _undo(connection, release, tables)
     kept = {(relation, sha256): version for relation, sha256, version in _rows(connection, _CONTENT)}
@@ -190,6 +190,18 @@ def _publish(settings: Settings, connection: psycopg.Connection[Any], release: R
     for table in tables:
         _describe(connection, ("bi", table.name), table)
     _grant(connection, tables)
+
+
+def _lay_the_ground(connection: psycopg.Connection[Any]) -> None:
+    """What infra/postgres/serving.sql says; left alone where it is so: a function made anew is compiled anew by every reader."""
+    said = (project_root() / "infra" / "postgres" / "serving.sql").read_text(encoding="utf-8")
+    body = said.split("$$")[1]
+    there = (
+        "select to_regclass('bi_data.content') is not null and to_regclass('bi_data.version') is not null and exists ("
+        "select from pg_proc where oid = to_regprocedure('bi.version_of(text)') and prosrc = %s and prosecdef and provolatile = 's')"
+    )
+    if not _one(connection, there, (body,)):
+        connection.execute(said.encode())
 
 
 def _undo(connection: psycopg.Connection[Any], release: Release, tables: Sequence[_Table]) -> None:
@@ -420,18 +432,38 @@ def _describe(connection: psycopg.Connection[Any], of: tuple[str, str], table: _
 
 
 def _grant(connection: psycopg.Connection[Any], tables: Sequence[_Table]) -> None:
-    """Give each role the views of its levels and take from it what it should not have."""
+    """Give each role the views of its levels and take from it what it should not have; a view whose rights are so is not touched."""
     wanted = sorted({role for roles in ROLES.values() for role in roles})
     there = [role for (role,) in _rows(connection, "select rolname from pg_roles where rolname = any(%s)", (wanted,))]
     for role in there:
-        connection.execute(_sql("grant usage on schema bi to {}", role))
+        if not _one(connection, "select has_schema_privilege(%s, 'bi', 'usage')", (role,)):
+            connection.execute(_sql("grant usage on schema bi to {}", role))
+    held: dict[str, set[tuple[str, str]]] = {}
+    for view, role, right in _rows(connection, _RIGHTS, (there,)):
+        held.setdefault(view, set()).add((role, right))
     for table in tables:
-        view = ("bi", table.name)
-        connection.execute(_sql("revoke all on {} from public", view))
+        view, readers = ("bi", table.name), [role for role in there if role in ROLES.get(table.access_level, ())]
+        if held.get(table.name, set()) == {(role, "SELECT") for role in readers}:
+            continue
         for role in there:
             connection.execute(_sql("revoke all on {} from {}", view, role))
-            if role in ROLES.get(table.access_level, ()):
-                connection.execute(_sql("grant select on {} to {}", view, role))
+        connection.execute(_sql("revoke all on {} from public", view))
+        for role in readers:
+            connection.execute(_sql("grant select on {} to {}", view, role))
+
+
+#: Rights on the views, and on columns of them, of everybody (`public`) and of some roles.
+_RIGHTS = """
+    with acls as (
+        select oid, relname, relacl as acl from pg_class where relnamespace = 'bi'::regnamespace and relkind = 'v'
+        union all
+        select c.oid, c.relname, a.attacl from pg_class c join pg_attribute a on a.attrelid = c.oid
+        where c.relnamespace = 'bi'::regnamespace and c.relkind = 'v' and a.attacl is not null
+    )
+    select relname, coalesce(rolname, 'public'), privilege_type
+    from acls cross join lateral aclexplode(acl) as given left join pg_roles r on r.oid = given.grantee
+    where given.grantee = 0 or rolname = any(%s)
+"""
 
 
 # --- afterwards ---
