@@ -124,7 +124,8 @@ def lay_out(
     origins: dict[str, Origin] = {}
     for name, spec in dialect.columns.items():
         found = [names.find(source) for source in spec.sources]
-        missing += [source for source, hit in zip(spec.sources, found, strict=True) if hit is None]
+        if not spec.optional:
+            missing += [source for source, hit in zip(spec.sources, found, strict=True) if hit is None]
         promised = contract.by_name[name]
         there = tuple(hit for hit in found if hit)
         expression = _origin_sql(spec, there, file_name, period)
@@ -277,6 +278,9 @@ def _origin_sql(spec: Column, found: Sequence[str], file_name: str, period: Peri
     if spec.file_name is not None:
         match = re.search(spec.file_name, file_name)
         return _text(match.group(match.lastindex or 0)) if match else "null"
+    if spec.sheet is not None:
+        group = min(1, re.compile(spec.sheet).groups)
+        return f"regexp_extract(delivered_sheet, {_text(spec.sheet)}, {group})"
     if not found:
         return "null"
     return _name(found[0]) if len(found) == 1 else f"concat_ws(' ', {', '.join(_name(c) for c in found)})"

@@ -22,17 +22,21 @@ class _Strict(BaseModel):
 
 
 class Column(_Strict):
-    """Where a field's text comes from: exactly one of `source`, `constant`, `file_name` and `period`.
+    """Where a field's text comes from: exactly one of `source`, `constant`, `file_name`, `sheet` and `period`.
 
-    `from` names a delivered column (or several, joined by a blank: date and time in two columns). `file_name` is a
-    regular expression with one group, `period: true` takes the slot's period (`2024`, `2024-07`). `default` stands in
+    `from` names a delivered column (or several, joined by a blank: date and time in two columns). `file_name` and `sheet`
+    are regular expressions with one group, on the file's name and on that of the sheet or part of an archive;
+    `period: true` takes the slot's period (`2024`, `2024-07`). `default` stands in
     for an empty cell, and must be a code of the field's list: it never invents a quantity.
     """
 
     source: str | Sequence[str] | None = Field(default=None, alias="from")
     constant: str | None = None
     file_name: str | None = None
+    sheet: str | None = None
     period: bool = False
+    optional: bool = False
+    """The column may be absent from a file; its cells are empty then. Formats that leave out what is empty need it."""
     default: str | None = None
     mapping: bool = True
     """False: the supplier's words are not looked up in the pack's mappings."""
@@ -47,14 +51,16 @@ class Column(_Strict):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Column:
-        origins = [self.source is not None, self.constant is not None, self.file_name is not None, self.period]
-        if sum(origins) != 1:
-            raise ValueError("give exactly one of from, constant, file_name and period")
+        patterns = (self.file_name is not None, self.sheet is not None)
+        if sum([self.source is not None, self.constant is not None, *patterns, self.period]) != 1:
+            raise ValueError("give exactly one of from, constant, file_name, sheet and period")
+        if self.optional and self.source is None:
+            raise ValueError("optional belongs to from: only a column can be absent")
         if self.label == "end" and not self.interval:
             raise ValueError("label: end needs an interval (PT15M), by which the timestamp is moved to the start")
         return self
 
-    @field_validator("file_name")
+    @field_validator("file_name", "sheet")
     @classmethod
     def _is_a_pattern(cls, pattern: str | None) -> str | None:
         return pattern and _pattern(pattern)
@@ -179,9 +185,14 @@ class Dialect(_Strict):
     @field_validator("format")
     @classmethod
     def _format_has_patterns(cls, spec: FormatSpec) -> FormatSpec:
-        for pattern in (spec.stop_at, spec.only_lines):
+        for pattern in (spec.stop_at, spec.only_lines, spec.sheets, spec.archive and spec.archive.parts):
             if pattern is not None:
                 _pattern(pattern)
+        if spec.type == "xml":
+            # imported here: most packs have no use for it
+            from storage.readers.xml import check
+
+            check(spec)
         return spec
 
     @model_validator(mode="after")

@@ -130,7 +130,7 @@ def read_as(reading: Reading, file_name: str, columns: Sequence[str], others: in
 def looks(dialect: Dialect) -> dict[str, str]:
     """How files of a dialect look, in a few words: kind, delimiter, encoding, where the headings stand."""
     spec = dialect.format
-    if spec.type == "fixed_width" or spec.type == "mscons":
+    if spec.type not in ("csv", "xlsx") or spec.form is not None:
         heading = None
     elif spec.header.rows == 0:
         heading = messages.both("reading.no_heading")
@@ -141,12 +141,14 @@ def looks(dialect: Dialect) -> dict[str, str]:
     mark = _DELIMITERS.get(spec.delimiter or "")
     delimiter = messages.both(f"reading.delimiter.{mark}") if mark else spec.delimiter
     facts = {"delimiter": delimiter, "encoding": _encoding(spec.encoding), "sheet": spec.sheet, "heading": heading}
-    return messages.both(f"reading.looks.{spec.type}", facts)
+    if spec.archive is not None:
+        return messages.both("reading.looks.archive", {"parts": messages.both(f"reading.looks.{spec.type}", facts)})
+    return messages.both("reading.looks.form" if spec.form else f"reading.looks.{spec.type}", facts)
 
 
 def headings(dialect: Dialect, columns: Sequence[str]) -> dict[str, str] | None:
     """Which of the agreed headings stand in a file; None where a file of the kind has none."""
-    if dialect.format.type not in ("csv", "xlsx") or dialect.format.header.rows == 0:
+    if not dialect.format.has_headings:
         return None
     there = {lookup_key(column) for column in columns}
     wanted = dialect.delivered_columns()

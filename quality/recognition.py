@@ -5,6 +5,7 @@ A proposal decides nothing. Whoever hands in confirms or corrects it; the verdic
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import re
 import tempfile
@@ -168,7 +169,7 @@ def _head(source: Path, folder: Path) -> Path | None:
     """What is looked at of a file; None where only the whole would tell and that is large."""
     with source.open("rb") as file:
         start = file.read(2)
-        if start == b"PK":
+        if start == b"PK" or _begins_a_document(start):
             return source if source.stat().st_size <= MOST_BYTES else None
         file.seek(0)
         content = file.read(HEAD_BYTES)
@@ -177,6 +178,11 @@ def _head(source: Path, folder: Path) -> Path | None:
     head = folder / "head"
     head.write_bytes(content)
     return head
+
+
+def _begins_a_document(start: bytes) -> bool:
+    """Whether these first two bytes are those of XML or JSON, which is nothing without its end."""
+    return start.lstrip()[:1] in (b"<", b"{", b"[") or start in (codecs.BOM_UTF8[:2], codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def _matches(
@@ -198,13 +204,15 @@ def _matches(
             if meant:
                 yield _Match(name, dialect, landed, cells, float(meant / len(cells)), named=named)
             continue
-        there = {lookup_key(column) for column in landed.columns}
+        # a layout that names the columns itself lands them from any file of the kind
+        filled = [c for c in landed.columns if not dialect.format.names_columns or cells[c].is_not_null().any()]
+        there = {lookup_key(column) for column in filled}
         found = [column for column in wanted if lookup_key(column) in there]
         share = len(found) / len(wanted) if wanted else 0.0
         if dialect.pivot and dialect.pivot.matching:
             share *= any(re.search(dialect.pivot.matching, column) for column in landed.columns)
         if share >= COLUMNS:
-            shown = [] if dialect.format.type == "mscons" else found
+            shown = [] if dialect.format.type == "mscons" or dialect.format.names_columns else found
             yield _Match(name, dialect, landed, cells, share, shown, named)
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 #: Columns every landed table starts with; a delivered column of the same name gets the suffix `_2`.
 PROVENANCE = ("delivered_row", "delivered_line", "delivered_sheet", "ignored_by")
 
-FormatName = Literal["csv", "xlsx", "mscons", "fixed_width"]
+FormatName = Literal["csv", "xlsx", "mscons", "fixed_width", "json", "xml"]
 
 
 class HeaderSpec(BaseModel):
@@ -33,6 +33,29 @@ class HeaderSpec(BaseModel):
     rows: int = Field(default=1, ge=0, le=5)
 
 
+class Lookup(BaseModel):
+    """An XPath that looks a value up elsewhere in the document; it may ask for `$key`, which `key` gives from the record."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    key: str
+
+
+FieldPath = str | Lookup
+
+
+class Archive(BaseModel):
+    """A ZIP archive whose parts are one delivery: each is read by the same layout, one after the other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    parts: str
+    """Regular expression that the whole name of a part must match, folders included; others are no data."""
+    manifest: str | None = None
+    """Name of a part that lists all others as `sha256sum` does; what it lists must be there and be the same."""
+
+
 class FormatSpec(BaseModel):
     """How the bytes of one supplier's file are laid out (the `format` part of a dialect)."""
 
@@ -47,6 +70,18 @@ class FormatSpec(BaseModel):
     """Lines right under the header that hold units, not data."""
     sheet: str | None = None
     """XLSX: name of the sheet; None means the first."""
+    sheets: str | None = None
+    """XLSX: regular expression; every sheet whose whole name matches is read, one after the other."""
+    form: Mapping[str, Literal["right", "below"]] | None = None
+    """XLSX: each sheet is a form, one row: label → where its value stands."""
+    archive: Archive | None = None
+    """The file is a ZIP archive, and this layout that of its parts."""
+    records: str | None = None
+    """JSON: names on the way to the list of records, joined by dots. XML: XPath of the elements that are records."""
+    fields: Mapping[str, FieldPath] | None = None
+    """XML: column name → XPath from the record."""
+    namespaces: Mapping[str, str] = Field(default_factory=dict)
+    """XML: prefix → namespace, for the paths."""
     stop_at: str | None = None
     """Regular expression on the first filled cell of a line: from there on the lines are footnotes, not data."""
     widths: Mapping[str, tuple[int, int]] | None = None
@@ -60,6 +95,16 @@ class FormatSpec(BaseModel):
     expected_columns: tuple[str, ...] = ()
     """Column names the dialect asks for; with them a header that moved by a few lines is found again."""
 
+    @property
+    def has_headings(self) -> bool:
+        """Whether files say themselves, in a line of headings, what their columns are called."""
+        return self.type in ("csv", "xlsx") and self.form is None and self.header.rows > 0
+
+    @property
+    def names_columns(self) -> bool:
+        """Whether this layout names the columns: they land whatever the file is, and only what is in them tells."""
+        return self.type == "fixed_width" or self.form is not None or self.fields is not None
+
     @field_validator("encoding")
     @classmethod
     def _encoding_is_known(cls, encoding: str | None) -> str | None:
@@ -71,10 +116,21 @@ class FormatSpec(BaseModel):
         return encoding
 
     @model_validator(mode="after")
-    def _widths_go_with_fixed_width(self) -> FormatSpec:
-        if (self.type == "fixed_width") != (self.widths is not None):
-            raise ValueError("`widths` belongs to format type fixed_width, and fixed_width needs it")
+    def _words_go_with_their_type(self) -> FormatSpec:
+        if self.type == "fixed_width" and self.widths is None:
+            raise ValueError("format type fixed_width needs `widths`")
+        for word, types in _WORDS_OF.items():
+            if getattr(self, word) and self.type not in types:
+                raise ValueError(f"`{word}` belongs to format type {' and '.join(types)}")
+        if self.sheet and self.sheets:
+            raise ValueError("give either `sheet` or `sheets`")
         return self
+
+
+#: Words of a layout that only some types know.
+_WORDS_OF = {
+    "widths": ("fixed_width",), "sheets": ("xlsx",), "form": ("xlsx",), "records": ("json", "xml"), "fields": ("xml",), "namespaces": ("xml",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,8 +153,8 @@ class Landed:
 
     Attributes:
         path: Parquet file, zstd: `delivered_row` BIGINT (1, 2, 3 … over the whole file), `delivered_line` BIGINT
-            (physical line, sheet row or segment number, counted from 1), `delivered_sheet` VARCHAR (null outside
-            workbooks), `ignored_by` VARCHAR (null, or the rule that takes the row out: `rows.footnote`,
+            (physical line, sheet row, or number of the segment or record, counted from 1), `delivered_sheet` VARCHAR (null outside
+            workbooks and archives), `ignored_by` VARCHAR (null, or the rule that takes the row out: `rows.footnote`,
             `rows.cancelled`, `rows.other_record`), then one VARCHAR per delivered column. An empty cell is null.
         columns: Names of the delivered columns, in their order, made unique (`Menge`, `Menge_2`).
         units: Text of the units lines per column, empty where there are none.
@@ -153,5 +209,6 @@ def read(source: Path, spec: FormatSpec, to: Path, *, name: str) -> Landed:
     Raises:
         Unreadable: The bytes are not what the layout says, and going on would be guessing.
     """
-    reader: Reader = importlib.import_module(f"storage.readers.{spec.type}")
+    kind = "archive" if spec.archive else spec.type
+    reader: Reader = importlib.import_module(f"storage.readers.{kind}")
     return reader.read(source, spec, to, name=name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -227,3 +228,40 @@ class Landing:
         self._writer.write_table(frame.to_arrow().cast(self._schema))
         for held in (self._lines, self._sheets, self._ignored, self._cells):
             held.clear()
+
+
+def joined(parts: Sequence[tuple[str, Landed]], to: Path) -> Landed:
+    """Several landed tables as one, in this order; a column that a part lacks is empty there.
+
+    Args:
+        parts: What each part is called ("" where its rows say it), and how it landed; its file is gone afterwards.
+        to: Parquet file to write.
+    """
+    # as DuckDB compares names; the first spelling stays
+    spelt: dict[str, str] = {}
+    units: dict[str, str] = {}
+    for _, landed in parts:
+        for column, unit in zip(landed.columns, landed.units, strict=True):
+            spelt.setdefault(column.casefold(), column)
+            units[column.casefold()] = units.get(column.casefold()) or unit
+    columns = tuple(spelt.values())
+    where = {name: place for place, name in enumerate(spelt)}
+    notes: list[Note] = []
+    with Landing(to, columns) as landing:
+        for called, landed in parts:
+            places = [where[column.casefold()] for column in landed.columns]
+            for batch in pq.ParquetFile(landed.path).iter_batches():
+                lines, sheets, ignored, *cells = (column.to_pylist() for column in batch.columns[1:])
+                rows = zip(*cells, strict=True) if cells else ((),) * len(lines)
+                for line, sheet, rule, row in zip(lines, sheets, ignored, rows, strict=True):
+                    whole: list[str | None] = [None] * len(columns)
+                    for place, cell in zip(places, row, strict=True):
+                        whole[place] = cell
+                    landing.add(line, whole, sheet=_within(called, sheet), ignored_by=rule)
+            landed.path.unlink()
+            notes += [replace(note, sheet=_within(called, note.sheet)) for note in landed.notes]
+    return Landed(to, columns, tuple(units[name] for name in spelt), landing.rows, tuple(notes))
+
+
+def _within(part: str, sheet: str | None) -> str | None:
+    return "/".join(name for name in (part, sheet) if name) or None

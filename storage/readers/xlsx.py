@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -22,8 +22,10 @@ from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, Shee
 
 from storage.readers.base import FormatSpec, Landed, Note, Unreadable
 from storage.readers.landing import (
+    Landing,
     hits,
     is_blank,
+    joined,
     joined_header,
     joined_units,
     land_records,
@@ -119,13 +121,30 @@ def _read(source: Path, spec: FormatSpec, to: Path) -> Landed:
         _measure(archive)
         with source.open("rb") as file:
             workbook = CalamineWorkbook.from_filelike(file)
-        sheet_name, notes = _choose(workbook, spec)
-        beside = _inspect(archive, _part_of(archive, sheet_name))
-    if beside.rows * beside.columns > MAX_CELLS:
-        raise _too_large(f"a sheet of at most {MAX_CELLS} cells", f"{beside.rows} rows by {beside.columns} columns")
-    sheet = workbook.get_sheet_by_name(sheet_name)
-    if sheet.start is None:
-        raise Unreadable("file.empty", expected="a sheet with data", found=f"the empty sheet '{sheet_name}'")
+        names, notes = _choose(workbook, spec)
+        besides = _inspect(archive, {_part_of(archive, name): name for name in names})
+    for beside in besides.values():
+        if beside.rows * beside.columns > MAX_CELLS:
+            raise _too_large(
+                f"a sheet of at most {MAX_CELLS} cells", f"{beside.rows} rows by {beside.columns} columns"
+            )
+    sheets = [(sheet, besides[name]) for name in names if (sheet := workbook.get_sheet_by_name(name)).start]
+    if not sheets:
+        raise Unreadable("file.empty", expected="a sheet with data", found=f"the empty sheet '{names[0]}'")
+    if spec.form:
+        return _land_forms(sheets, spec, to, notes)
+    if not spec.sheets:
+        return _land_table(*sheets[0], spec, to, notes)
+    landed = [
+        ("", _land_table(sheet, beside, spec, to.with_suffix(f".{number}.part"), []))
+        for number, (sheet, beside) in enumerate(sheets)
+    ]
+    return joined(landed, to)
+
+
+def _land_table(sheet: CalamineSheet, beside: _Beside, spec: FormatSpec, to: Path, notes: list[Note]) -> Landed:
+    """Land a sheet that holds a table: header, perhaps units, rows."""
+    sheet_name = sheet.name
     rows = _rows_of(sheet, beside, spec)
     sample = list(islice(rows(), (spec.header.row or 1) + _SAMPLE_ROWS))
     agreed = spec.header.row or next((at for at, row in enumerate(sample, start=1) if not is_blank(row)), 1)
@@ -165,6 +184,46 @@ def _read(source: Path, spec: FormatSpec, to: Path) -> Landed:
     return replace(landed, notes=(*notes, *landed.notes))
 
 
+def _land_forms(
+    sheets: Sequence[tuple[CalamineSheet, _Beside]], spec: FormatSpec, to: Path, notes: list[Note]
+) -> Landed:
+    """Land sheets that are forms: each is one row, its values stand right of their labels or below them."""
+    assert spec.form is not None
+    columns = unique_names(list(spec.form))
+    with Landing(to, columns) as landing:
+        for sheet, beside in sheets:
+            cells = list(_rows_of(sheet, beside, spec)())
+            found = [_beside_label(cells, label, where) for label, where in spec.form.items()]
+            lines = [line for line, _ in filter(None, found)]
+            if not lines:
+                listed = ", ".join(list(spec.form)[:5])
+                raise Unreadable(
+                    "columns.missing_header", expected=f"a form with {listed}", found=f"none of them in '{sheet.name}'"
+                )
+            landing.add(min(lines), [told[1] if told else None for told in found], sheet=sheet.name)
+    return Landed(to, columns, ("",) * len(columns), landing.rows, tuple(notes))
+
+
+def _beside_label(cells: Sequence[Sequence[str]], label: str, where: str) -> tuple[int, str | None] | None:
+    """Row of a label, and the first filled cell right of it or right below it; None where the label is not there."""
+    wanted = _label(label)
+    for row, line in enumerate(cells):
+        for column, cell in enumerate(line):
+            if _label(cell) != wanted:
+                continue
+            if where == "right":
+                told = next((value for value in line[column + 1 :] if value.strip()), None)
+            else:
+                below = cells[row + 1] if row + 1 < len(cells) else ()
+                told = below[column] if column < len(below) else None
+            return row + 1, told or None
+    return None
+
+
+def _label(text: str) -> str:
+    return " ".join(text.split()).rstrip(" :*").casefold()
+
+
 def _measure(archive: zipfile.ZipFile) -> None:
     """Refuse what would not fit, judged by what the archive says of itself."""
     parts = archive.infolist()
@@ -192,13 +251,18 @@ def _measure(archive: zipfile.ZipFile) -> None:
             pass
 
 
-def _inspect(archive: zipfile.ZipFile, sheet: str) -> _Beside:
-    """Unpack every sheet once, and read beside the values of the one that is wanted."""
-    beside = _Beside()
+def _inspect(archive: zipfile.ZipFile, sheets: Mapping[str, str]) -> dict[str, _Beside]:
+    """Unpack every sheet once, and read beside the values of those that are wanted.
+
+    Args:
+        sheets: Name of each wanted sheet, by the part it is in.
+    """
+    besides = {name: _Beside() for name in sheets.values()}
     for part in archive.infolist():
         if not _is_sheet(part.filename.lower()):
             continue
-        wanted = part.filename == sheet
+        wanted = part.filename in sheets
+        beside = besides[sheets[part.filename]] if wanted else _Beside()
         # a regular expression over each block of rows: a DOM of a sheet (openpyxl) takes fifty times its size, and what
         # is looked for here stands in the tags of rows and cells alone
         held = b""
@@ -213,7 +277,7 @@ def _inspect(archive: zipfile.ZipFile, sheet: str) -> _Beside:
             elif len(held) > MAX_ROW_BYTES:
                 raise _too_large(f"rows of at most {MAX_ROW_BYTES // 1024**2} MiB", "a longer row")
         _look(held, beside)
-    return beside
+    return besides
 
 
 def _look(block: bytes, beside: _Beside) -> None:
@@ -261,21 +325,26 @@ def _unpacked(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> Iterator[bytes
             yield chunk
 
 
-def _choose(workbook: CalamineWorkbook, spec: FormatSpec) -> tuple[str, list[Note]]:
+def _choose(workbook: CalamineWorkbook, spec: FormatSpec) -> tuple[list[str], list[Note]]:
+    """The sheets to read, in the workbook's order."""
     tables = [sheet for sheet in workbook.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
     names = [sheet.name for sheet in tables]
     if not names:
         raise Unreadable("file.empty", expected="a workbook with a sheet of cells", found="none")
+    listed = ", ".join(f"'{name}'" for name in names)
+    if spec.sheets is not None:
+        if several := [name for name in names if re.fullmatch(spec.sheets, name)]:
+            return several, []
+        raise Unreadable("file.sheet_missing", expected=f"sheets called like {spec.sheets}", found=listed, sheets=names)
     if spec.sheet is None:
         visible = [sheet.name for sheet in tables if sheet.visible == SheetVisibleEnum.Visible]
-        return (visible or names)[0], []
+        return (visible or names)[:1], []
     if spec.sheet in names:
-        return spec.sheet, []
+        return [spec.sheet], []
     alike = [name for name in names if name.strip().casefold() == spec.sheet.strip().casefold()]
     if len(alike) == 1 or len(names) == 1:
         found = (alike or names)[0]
-        return found, [Note("file.sheet_renamed", "warning", {"agreed": spec.sheet, "found": found}, sheet=found)]
-    listed = ", ".join(f"'{name}'" for name in names)
+        return [found], [Note("file.sheet_renamed", "warning", {"agreed": spec.sheet, "found": found}, sheet=found)]
     raise Unreadable("file.sheet_missing", expected=f"a sheet named '{spec.sheet}'", found=f"{listed}", sheets=names)
 
 
