@@ -60,8 +60,12 @@ def _sound() -> Iterator[None]:
         raise Unreadable("file.unreadable", expected="a sound ZIP archive", found="a broken one") from error
 
 
-def _parts(archive: zipfile.ZipFile, spec: Archive) -> list[zipfile.ZipInfo]:
-    """The parts that are data, in the order of their names."""
+def measured(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files in an archive, judged by what it says of itself.
+
+    Raises:
+        Unreadable: They are too many or too large, have a password, or share a name.
+    """
     found = [part for part in archive.infolist() if not part.is_dir()]
     names = [part.filename for part in found]
     if len(found) > MAX_PARTS:
@@ -75,6 +79,13 @@ def _parts(archive: zipfile.ZipFile, spec: Archive) -> list[zipfile.ZipInfo]:
         raise _too_large(f"at most {MAX_UNPACKED // 1024**2} MiB unpacked", f"{unpacked // 1024**2} MiB")
     if unpacked > RATIO_FROM and unpacked > MAX_RATIO * packed:
         raise _too_large(f"at most {MAX_RATIO} times the packed size", f"{unpacked // packed} times")
+    return found
+
+
+def _parts(archive: zipfile.ZipFile, spec: Archive) -> list[zipfile.ZipInfo]:
+    """The parts that are data, in the order of their names."""
+    found = measured(archive)
+    names = [part.filename for part in found]
     listed = _manifest(archive, spec, names)
     chosen = [part for part in found if re.fullmatch(spec.parts, part.filename) and part.filename != spec.manifest]
     if not chosen:

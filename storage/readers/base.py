@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 #: Columns every landed table starts with; a delivered column of the same name gets the suffix `_2`.
 PROVENANCE = ("delivered_row", "delivered_line", "delivered_sheet", "ignored_by")
 
-FormatName = Literal["csv", "xlsx", "mscons", "fixed_width", "json", "xml"]
+FormatName = Literal["csv", "xlsx", "mscons", "fixed_width", "json", "xml", "geo"]
 
 
 class HeaderSpec(BaseModel):
@@ -76,6 +76,8 @@ class FormatSpec(BaseModel):
     """XLSX: each sheet is a form, one row: label → where its value stands."""
     archive: Archive | None = None
     """The file is a ZIP archive, and this layout that of its parts."""
+    layer: str | None = None
+    """Geo: name of the layer; None means the first."""
     records: str | None = None
     """JSON: names on the way to the list of records, joined by dots. XML: XPath of the elements that are records."""
     fields: Mapping[str, FieldPath] | None = None
@@ -129,7 +131,7 @@ class FormatSpec(BaseModel):
 
 #: Words of a layout that only some types know.
 _WORDS_OF = {
-    "widths": ("fixed_width",), "sheets": ("xlsx",), "form": ("xlsx",), "records": ("json", "xml"), "fields": ("xml",), "namespaces": ("xml",),
+    "widths": ("fixed_width",), "sheets": ("xlsx",), "form": ("xlsx",), "layer": ("geo",), "records": ("json", "xml"), "fields": ("xml",), "namespaces": ("xml",),
 }  # fmt: skip
 
 
