@@ -36,12 +36,17 @@ ACCESS_LEVELS: Mapping[str, str] = {
     "cooperation": "the organisations of the cooperation",
     "owner": "the supplying organisation, its municipality, and the engineers of the region",
 }
+#: The coordinate system geometries are kept in: the official one of western Germany, in metres.
+CRS = "EPSG:25832"
 SEVERITIES = ("fatal", "error", "warning", "info")
 
 
 @dataclass(frozen=True)
 class Field:
-    """One column of the accepted table. `format: ags` marks municipality keys, which get their leading zero back."""
+    """One column of the accepted table.
+
+    `format: ags` marks municipality keys, which get their leading zero back; `format: geometry` shapes, kept as WKT in `CRS`.
+    """
 
     name: str
     type: FieldType
@@ -115,6 +120,10 @@ class Contract:
     def partial_correction(self) -> bool:
         """Whether the rows to mend may be sent back alone, in the receipt's workbook; all others stay as they were."""
         return bool(self.properties.get("partialCorrection", False))
+
+    @cached_property
+    def has_geometries(self) -> bool:
+        return any(f.format == "geometry" for f in self.fields)
 
     @cached_property
     def by_name(self) -> Mapping[str, Field]:

@@ -15,7 +15,7 @@ from typing import Any
 from rapidfuzz import fuzz, process
 
 from quality.codelists import lookup_key
-from quality.contract import Contract, Field
+from quality.contract import CRS, Contract, Field
 from quality.dialect import Column, Dialect
 from quality.units import UnknownUnit, factor, interval_minutes
 from quality.verdict import Example, Finding
@@ -26,6 +26,13 @@ from storage.readers import Landed
 ROW = "delivered_row, delivered_line, delivered_sheet, ignored, pivot_index, pivot_column"
 #: Column of the lookup table of one region pack: which text stands for which code.
 LOOKUP = "code_lookup"
+#: Systems that German offices send coordinates in: UTM zones, Gauss-Krüger zones, geographic ones, and that of web maps.
+KNOWN_CRS = (
+    "EPSG:25831", "EPSG:25832", "EPSG:25833", "EPSG:3044", "EPSG:3045", "EPSG:4647", "EPSG:5652", "EPSG:31466", "EPSG:31467",
+    "EPSG:31468", "EPSG:31469", "EPSG:4258", "EPSG:4326", "EPSG:3857", "EPSG:3034", "EPSG:3035",
+)  # fmt: skip
+#: The landed column that says which system a file's coordinates are in, see `storage.readers.geo`.
+GEOMETRY_CRS = "geometry_crs"
 _BLANKS = " \t\r\n\u00a0"
 #: Blanks that typesetters and spreadsheets put between thousands.
 _NARROW_BLANKS = "\u00a0\u2009\u202f"
@@ -129,6 +136,8 @@ def lay_out(
         promised = contract.by_name[name]
         there = tuple(hit for hit in found if hit)
         expression = _origin_sql(spec, there, file_name, period)
+        if there and (promised.format == "geometry" or spec.measure):
+            expression = _located(spec, names.find(GEOMETRY_CRS), expression)
         origins[name] = Origin(expression, " ".join(there) or None, spec, spec.unit, spec.interval, sources=there)
         if expression == "null" and not spec.sources and promised.required:
             findings.append(_finding("columns.not_in_file_name", "fatal", columns=[name], found=file_name))
@@ -185,6 +194,8 @@ def typed_sql(contract: Contract, dialect: Dialect, layout: Layout, *, two_passe
         if f.code_list or f.format == "ags":
             joins.append(_lookup_join(f, raw))
         typed = _typed(f, origin, dialect, raw)
+        if f.format == "geometry" or origin.spec.measure:
+            joins.append(f"left join shapes s_{f.name} on s_{f.name}.text = {raw}")
         if f.type == "timestamp":
             day = f"i_{f.name}.local_day"
             joins.append(f"left join instants i_{f.name} on i_{f.name}.text = {raw} and i_{f.name}.field = '{f.name}'")
@@ -197,7 +208,10 @@ def typed_sql(contract: Contract, dialect: Dialect, layout: Layout, *, two_passe
                 day = f"case when p_{f.name}.is_first then {_local_day(contract, typed)} else {day} end"
             selects.append(f"{day} as {f.name}__day")
         selects.append(f"{typed} as {f.name}")
-        if f.type != "string":
+        if origin.spec.measure:
+            # what is wrong with a shape is told once, where it is kept
+            selects.append(f"false as {f.name}__invalid")
+        elif f.type != "string" or f.format == "geometry":
             selects.append(f"({raw} is not null and {typed} is null) as {f.name}__invalid")
         elif f.code_list:
             selects.append(f"({raw} is not null and l_{f.name}.code is null) as {f.name}__unknown")
@@ -230,6 +244,33 @@ def instants_sql(contract: Contract, dialect: Dialect, layout: Layout) -> str:
             parts.append(_instants_of(f.name, zone, formats, shift))
     empty = "select '' as field, '' as text, cast(null as timestamptz) as instant, false as is_ambiguous where false"
     return f"select *, {_local_day(contract, 'instant')} as local_day from ({' union all '.join(parts) or empty})"
+
+
+def shapes_sql(contract: Contract, layout: Layout) -> str | None:
+    """The query of every distinct geometry text with the shape it means, over `text_rows`; None where there is none.
+
+    Yields `text`, `wkt` (valid, in `contract.CRS`), `area` in square metres, `length` in metres, `x` and `y` of a point
+    inside. They are null where the text is no geometry, its system is not known, or the shape crosses itself.
+    Needs DuckDB's spatial extension.
+    """
+    named = [
+        f.name
+        for f in contract.fields
+        if f.name in layout.origins and (f.format == "geometry" or layout.origins[f.name].spec.measure)
+    ]
+    if not named:
+        return None
+    texts = " union ".join(f"select {name}__raw as text from text_rows where {name}__raw is not null" for name in named)
+    known = ", ".join(_text(crs) for crs in KNOWN_CRS)
+    # a step each: DuckDB would work out what two columns share before it looks whether either may be asked
+    read = f"select text, split_part(text, ';', 1) as crs, st_geomfromtext(split_part(text, ';', 2), true) as sent from ({texts})"
+    moved = f"select text, st_transform(sent, crs, '{CRS}', true) as shape from ({read}) where crs in ({known}) and sent is not null"
+    sound = f"select text, shape from ({moved}) where isfinite(st_xmin(shape)) and isfinite(st_ymin(shape)) and st_isvalid(shape)"
+    inside = "st_pointonsurface(shape)"
+    return (
+        f"select text, st_astext(shape) as wkt, st_area(shape) as area, st_length(shape) as length, "
+        f"st_x({inside}) as x, st_y({inside}) as y from ({sound})"
+    )
 
 
 def with_days(contract: Contract, sql: str) -> str:
@@ -284,6 +325,12 @@ def _origin_sql(spec: Column, found: Sequence[str], file_name: str, period: Peri
     if not found:
         return "null"
     return _name(found[0]) if len(found) == 1 else f"concat_ws(' ', {', '.join(_name(c) for c in found)})"
+
+
+def _located(spec: Column, crs: str | None, expression: str) -> str:
+    """A geometry's text with the system its coordinates are in: that of the file, else the agreed one."""
+    declared = f"nullif({_name(crs)}, '')" if crs else "null"
+    return f"case when {expression} is not null then coalesce({declared}, {_text(spec.crs)}, '') || ';' || {expression} end"
 
 
 def _pivot(contract: Contract, dialect: Dialect, names: _Names) -> tuple[str, dict[str, Origin], list[str]]:
@@ -398,6 +445,9 @@ def _raw(dialect: Dialect, origin: Origin | None, tidy: frozenset[str]) -> str:
 
 
 def _typed(f: Field, origin: Origin, dialect: Dialect, raw: str) -> str:
+    if measure := origin.spec.measure:
+        times = factor(origin.unit, f.unit, None)
+        return f"try_cast(s_{f.name}.{measure} * {times:.9f} as {f.physical})"
     match f.type:
         case "number":
             return _number(f, origin, dialect, raw)
@@ -414,6 +464,8 @@ def _typed(f: Field, origin: Origin, dialect: Dialect, raw: str) -> str:
             return f"case when lower({raw}) in ({yes}) then true when lower({raw}) in ({no}) then false end"
         case "string" if f.code_list:
             return f"l_{f.name}.code"
+        case "string" if f.format == "geometry":
+            return f"s_{f.name}.wkt"
         case "string" if f.format == "ags":
             digits = _digits(raw)
             padded = (

@@ -46,6 +46,10 @@ class Column(_Strict):
     formats: Sequence[str] = ()
     """strptime formats of this field where they differ from the dialect's `dates` and `times`."""
     zone: str | None = None
+    crs: str | None = Field(default=None, pattern=r"^EPSG:[0-9]{4,5}$")
+    """Which system coordinates are in where a file does not say: `EPSG:25832`."""
+    measure: Literal["area", "length", "x", "y"] | None = None
+    """What is taken from a geometry: square metres, metres, or a point inside, in the system geometries are kept in."""
     label: Literal["start", "end"] = "start"
     """Whether a timestamp names the start or the end of its interval; `end` needs `interval`."""
 

@@ -29,7 +29,7 @@ from quality.reading import read_as, reading_of
 from quality.region import Mandate, RegionPack
 from quality.rules import Check, Scope, checks_for, once_per_value
 from quality.verdict import Changes, Finding, Outcome, RowCounts, State, Verdict, Versions
-from storage import clock
+from storage import clock, lake
 from storage.accepted import RowsFile
 from storage.periods import Period, previous
 from storage.readers import Landed, Unreadable, read
@@ -303,6 +303,9 @@ class _Judging:
         self.con.execute(
             f"create or replace temp table instants as {conversion.instants_sql(self.contract, self.dialect, layout)}"
         )
+        if shapes := conversion.shapes_sql(self.contract, layout):
+            lake.load_spatial(self.con)
+            self.con.execute(f"create or replace temp table shapes as {shapes}")
         second = conversion.second_pass_sql(self.contract, layout)
         two_passes = bool(second) and self._one("select count(*) from instants where is_ambiguous") > 0
         if two_passes:

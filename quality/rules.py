@@ -29,6 +29,7 @@ PLATFORM_RULES: Mapping[str, Severity] = {
     "values.not_a_date": "error",
     "values.not_a_timestamp": "error",
     "values.not_a_boolean": "error",
+    "values.not_a_geometry": "error",
     "values.unknown_code": "error",
     "values.leading_zero_restored": "info",
     "keys.duplicate": "error",
@@ -129,6 +130,7 @@ def _platform_rules(contract: Contract) -> list[tuple[str, Severity]]:
     types = {_TYPE_RULES.get(f.type) for f in contract.fields}
     has = {
         "values.missing": any(f.required for f in contract.fields),
+        "values.not_a_geometry": contract.has_geometries,
         "values.unknown_code": any(f.code_list or f.format == "ags" for f in contract.fields),
         "values.leading_zero_restored": any(f.format == "ags" for f in contract.fields),
         "keys.duplicate": bool(contract.key),
@@ -146,13 +148,14 @@ def _platform(rule_id: str, contract: Contract, layout: Layout, scope: Scope) ->
     group_by: list[str] = []
     match rule_id:
         case "values.missing":
-            marks = {"string": "unknown"}
             for f in (f for f in contract.fields if f.required):
-                mark = f"{f.name}__{marks.get(f.type, 'invalid')}"
-                marked = f.name in layout.origins and (f.type != "string" or f.code_list or f.format == "ags")
+                mark = f"{f.name}__{'unknown' if f.type == 'string' and f.format != 'geometry' else 'invalid'}"
+                marked = f.name in layout.origins and (f.type != "string" or f.code_list or f.format)
                 parts.append((f.name, f"{f.name} is null" + (f" and not {mark}" if marked else "")))
         case "values.unknown_code":
             parts = [(f.name, f"{f.name}__unknown") for f in given if f.code_list or f.format == "ags"]
+        case "values.not_a_geometry":
+            parts = [(f.name, f"{f.name}__invalid") for f in given if f.format == "geometry"]
         case "values.leading_zero_restored":
             parts = [(f.name, f"{f.name}__restored") for f in given if f.format == "ags"]
         case "keys.duplicate":
