@@ -29,7 +29,7 @@ PHYSICAL: dict[str, str] = {
     "boolean": "boolean",
 }
 #: Rules a contract may add: a row's broken rules are the bits of one number, 126 of them, less those of the platform.
-MOST_RULES = 116
+MOST_RULES = 115
 #: Who may read the curated table of a dataset, from anybody to the fewest; what a contract does not say is `cooperation`.
 ACCESS_LEVELS: Mapping[str, str] = {
     "open": "anybody",
