@@ -6,6 +6,7 @@ a whole, so that a column may look anywhere in them; larger ones record by recor
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -210,7 +211,7 @@ def _told(found: Any) -> str | None:
     if isinstance(found, bool):
         return "true" if found else "false"
     if isinstance(found, float):
-        return None if found != found else format(found, "g") if found % 1 else str(int(found))
+        return None if not math.isfinite(found) else repr(found) if found % 1 else str(int(found))
     if isinstance(found, str):
         return found.strip() or None
     texts = ("".join(one.itertext()) if isinstance(one, etree._Element) else str(one) for one in found)
