@@ -189,7 +189,8 @@ class Dialect(_Strict):
     @field_validator("format")
     @classmethod
     def _format_has_patterns(cls, spec: FormatSpec) -> FormatSpec:
-        for pattern in (spec.stop_at, spec.only_lines, spec.sheets, spec.archive and spec.archive.parts):
+        parts = spec.archive.parts if spec.archive else None
+        for pattern in (spec.stop_at, spec.only_lines, spec.sheets, parts):
             if pattern is not None:
                 _pattern(pattern)
         if spec.type == "xml":

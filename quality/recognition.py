@@ -182,7 +182,11 @@ def _head(source: Path, folder: Path) -> Path | None:
 
 def _begins_a_document(start: bytes) -> bool:
     """Whether these first two bytes are those of XML or JSON, which is nothing without its end."""
-    return start.lstrip()[:1] in (b"<", b"{", b"[") or start in (codecs.BOM_UTF8[:2], codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return start.lstrip()[:1] in (b"<", b"{", b"[") or start in (
+        codecs.BOM_UTF8[:2],
+        codecs.BOM_UTF16_LE,
+        codecs.BOM_UTF16_BE,
+    )
 
 
 def _matches(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
+from quality.arithmetic import widened
 from quality.contract import Contract, Rule
 from quality.conversion import Layout
 from quality.expectations import Expected
@@ -239,7 +240,7 @@ def _contract_check(contract: Contract, rule: Rule, index: int, scope: Scope) ->
     if rule.kind == "change_within" and rule.kwargs.get("against") != "previous_version":
         facts["compared_with"] = str(previous(scope.period))
     if make := _ROW_KINDS.get(rule.kind):
-        parts = make(rule.kwargs)
+        parts = make(_computable(contract, rule.kwargs))
         looks_at = rule.kwargs["column"] if rule.kind == "expect_column_values_to_match_regex" else None
         return Check(
             rule.id, rule.kind, rule.severity, parts, _gx(rule, parts), facts, number=index + 1, looks_at=looks_at
@@ -261,6 +262,13 @@ def _contract_check(contract: Contract, rule: Rule, index: int, scope: Scope) ->
         return Check(rule.id, rule.kind, rule.severity, (), expected, facts, missing=missing)
     known = ", ".join([*_ROW_KINDS, *group_kinds, "covers"])
     raise Misconfigured([Problem(contract.path, 1, f"a rule kind ({known})", f"{rule.kind} in rule {rule.id}")])
+
+
+def _computable(contract: Contract, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "condition" not in kwargs:
+        return kwargs
+    numbers = tuple((f.name, f.physical) for f in contract.fields if f.type in ("number", "integer"))
+    return {**kwargs, "condition": widened(kwargs["condition"], numbers)}
 
 
 def _message_facts(rule: Rule) -> dict[str, Any]:

@@ -94,7 +94,9 @@ def iso(at: datetime) -> str:
 
 def line_word(format_name: str | None) -> str:
     """Message key of what `line` counts in a file of that format."""
-    return {"mscons": "label.segment", "json": "label.record", "geo": "label.record"}.get(format_name or "", "label.row")
+    return {"mscons": "label.segment", "json": "label.record", "geo": "label.record"}.get(
+        format_name or "", "label.row"
+    )
 
 
 def _finding(finding: Finding) -> dict[str, Any]:

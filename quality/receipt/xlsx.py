@@ -349,7 +349,9 @@ def _rows_to_mend(
     # one column each for line, sheet and status
     names = [name for name in delivered.columns if name not in PROVENANCE][: COLUMNS - 3]
     has_sheet = any(place[0] for place in lines)
-    word = {"mscons": "label.segment", "json": "label.record", "geo": "label.record"}.get(sent.format or "", "workbook.line")
+    word = {"mscons": "label.segment", "json": "label.record", "geo": "label.record"}.get(
+        sent.format or "", "workbook.line"
+    )
     heads = [messages.text(word, "de"), *([messages.text("label.sheet", "de")] if has_sheet else []), *names]
     heads.append(messages.text("workbook.status_header", "de"))
     sheet.freeze_panes = "A2"

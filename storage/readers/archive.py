@@ -92,10 +92,14 @@ def _parts(archive: zipfile.ZipFile, spec: Archive) -> list[zipfile.ZipInfo]:
         shown = ", ".join(names[:5]) or "none at all"
         raise Unreadable("file.part_missing", expected=f"parts called like {spec.parts}", found=shown)
     if listed is not None and (unlisted := [part.filename for part in chosen if part.filename not in listed]):
-        raise Unreadable("file.part_missing", expected=f"all parts listed in {spec.manifest}", found=", ".join(unlisted[:5]))
+        raise Unreadable(
+            "file.part_missing", expected=f"all parts listed in {spec.manifest}", found=", ".join(unlisted[:5])
+        )
     for name, digest in (listed or {}).items():
         if _digest(archive, archive.getinfo(name)) != digest:
-            raise Unreadable("file.part_missing", expected=f"{name} as {spec.manifest} lists it", found="another content")
+            raise Unreadable(
+                "file.part_missing", expected=f"{name} as {spec.manifest} lists it", found="another content"
+            )
     return sorted(chosen, key=lambda part: part.filename)
 
 
@@ -115,7 +119,10 @@ def _manifest(archive: zipfile.ZipFile, spec: Archive, names: list[str]) -> Mapp
         told = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](.+)", line.rstrip())
         if told is None:
             raise Unreadable(
-                "file.unreadable", expected=f"lines of a sha256 and a name in {spec.manifest}", found="another line", line=number
+                "file.unreadable",
+                expected=f"lines of a sha256 and a name in {spec.manifest}",
+                found="another line",
+                line=number,
             )
         listed[told[2]] = told[1].lower()
     if missing := [name for name in listed if name not in names]:
@@ -123,7 +130,9 @@ def _manifest(archive: zipfile.ZipFile, spec: Archive, names: list[str]) -> Mapp
     return listed
 
 
-def _landed(archive: zipfile.ZipFile, parts: list[zipfile.ZipInfo], spec: FormatSpec, folder: Path) -> list[tuple[str, Landed]]:
+def _landed(
+    archive: zipfile.ZipFile, parts: list[zipfile.ZipInfo], spec: FormatSpec, folder: Path
+) -> list[tuple[str, Landed]]:
     inner = spec.model_copy(update={"archive": None})
     landed = []
     for number, part in enumerate(parts):

@@ -131,7 +131,8 @@ class FormatSpec(BaseModel):
 
 #: Words of a layout that only some types know.
 _WORDS_OF = {
-    "widths": ("fixed_width",), "sheets": ("xlsx",), "form": ("xlsx",), "layer": ("geo",), "records": ("json", "xml"), "fields": ("xml",), "namespaces": ("xml",),
+    "widths": ("fixed_width",), "sheets": ("xlsx",), "form": ("xlsx",), "layer": ("geo",), "records": ("json", "xml"),
+    "fields": ("xml",), "namespaces": ("xml",),
 }  # fmt: skip
 
 

@@ -50,10 +50,12 @@ def read(source: Path, spec: FormatSpec, to: Path, *, name: str) -> Landed:
         Unreadable: Also `file.sheet_missing` with `sheets` for a layer that is not there.
     """
     kind = kind_of(source)
-    with tempfile.TemporaryDirectory(dir=to.parent, prefix="geo-") as folder:
-        with _opened(source, kind, Path(folder)) as place:
-            layer, notes = _layer(place, spec)
-            return _land(place, layer, spec, to, notes, _declared(source, kind))
+    with (
+        tempfile.TemporaryDirectory(dir=to.parent, prefix="geo-") as folder,
+        _opened(source, kind, Path(folder)) as place,
+    ):
+        layer, notes = _layer(place, spec)
+        return _land(place, layer, spec, to, notes, _declared(source, kind))
 
 
 @contextmanager
@@ -128,7 +130,9 @@ def _land(place: str, layer: str, spec: FormatSpec, to: Path, notes: list[Note],
         shape = meta["geometry_name"] or "wkb_geometry"
         attributes = [str(name) for name in meta["fields"]]
         if len(attributes) > MAX_COLUMNS:
-            raise Unreadable("file.too_large", expected=f"at most {MAX_COLUMNS} columns", found=f"{len(attributes)} columns")
+            raise Unreadable(
+                "file.too_large", expected=f"at most {MAX_COLUMNS} columns", found=f"{len(attributes)} columns"
+            )
         crs = meta["crs"] if declared else None
         columns = unique_names([GEOMETRY, CRS, *attributes])
         number = 0
@@ -151,7 +155,10 @@ def _wkt(shape: bytes | None, number: int) -> str | None:
         return None
     if len(shape) > MAX_GEOMETRY:
         raise Unreadable(
-            "file.too_large", expected=f"geometries of at most {MAX_GEOMETRY // 1024**2} MiB", found="a larger one", line=number
+            "file.too_large",
+            expected=f"geometries of at most {MAX_GEOMETRY // 1024**2} MiB",
+            found="a larger one",
+            line=number,
         )
     # heights say nothing of what is asked here; digits below a millimetre are noise of a computer
     return str(shapely.to_wkt(shapely.force_2d(shapely.from_wkb(shape)), rounding_precision=9, trim=True))

@@ -125,9 +125,7 @@ def _read(source: Path, spec: FormatSpec, to: Path) -> Landed:
         besides = _inspect(archive, {_part_of(archive, name): name for name in names})
     for beside in besides.values():
         if beside.rows * beside.columns > MAX_CELLS:
-            raise _too_large(
-                f"a sheet of at most {MAX_CELLS} cells", f"{beside.rows} rows by {beside.columns} columns"
-            )
+            raise _too_large(f"a sheet of at most {MAX_CELLS} cells", f"{beside.rows} rows by {beside.columns} columns")
     sheets = [(sheet, besides[name]) for name in names if (sheet := workbook.get_sheet_by_name(name)).start]
     if not sheets:
         raise Unreadable("file.empty", expected="a sheet with data", found=f"the empty sheet '{names[0]}'")

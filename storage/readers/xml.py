@@ -203,7 +203,7 @@ def _row(record: etree._Element, columns: Iterable[str]) -> list[str | None]:
 
 
 def _local(tag: str | bytes) -> str:
-    return etree.QName(tag).localname
+    return str(etree.QName(tag).localname)
 
 
 def _told(found: Any) -> str | None:

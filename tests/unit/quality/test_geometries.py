@@ -37,7 +37,13 @@ schema:
       - {name: measured_m2, logicalType: number, required: false, customProperties: [{property: unit, value: m2}]}
       - {name: said_m2, logicalType: number, required: false, customProperties: [{property: unit, value: m2}]}
     quality:
-      - {id: area_as_said, type: custom, engine: greatExpectations, severity: warning, description: as said, implementation: {type: unexpected_rows, kwargs: {condition: "abs(measured_m2 - said_m2) > 0.05 * said_m2", columns: [said_m2]}}}
+      - id: area_as_said
+        type: custom
+        engine: greatExpectations
+        severity: warning
+        description: as said
+        implementation:
+          {type: unexpected_rows, kwargs: {condition: "abs(measured_m2 - said_m2) > 0.05 * said_m2", columns: [said_m2]}}
 """
 DIALECT = """
 id: parcels-geojson
@@ -50,10 +56,14 @@ columns:
   measured_m2: {from: geometry, crs: "EPSG:25832", measure: area, unit: m2}
   said_m2: {from: m2, optional: true}
 """
-MANDATE = (
-    f'  - {{supplier: {WORKS}, dataset: parcels, dialects: [parcels-geojson], areas: ["05124000"], valid_from: 2010-01-01}}\n'
-)
-SQUARE = [[370000.0, 5670000.0], [370010.0, 5670000.0], [370010.0, 5670010.0], [370000.0, 5670010.0], [370000.0, 5670000.0]]
+MANDATE = f'  - {{supplier: {WORKS}, dataset: parcels, dialects: [parcels-geojson], areas: ["05124000"], valid_from: 2010-01-01}}\n'
+SQUARE = [
+    [370000.0, 5670000.0],
+    [370010.0, 5670000.0],
+    [370010.0, 5670010.0],
+    [370000.0, 5670010.0],
+    [370000.0, 5670000.0],
+]
 BOW = [SQUARE[0], SQUARE[2], SQUARE[1], SQUARE[3], SQUARE[0]]
 
 
@@ -111,7 +121,11 @@ def test_a_bad_shape_holds_back_its_row_and_no_other(bench: TestBench) -> None:
 
 @pytest.mark.parametrize("crs", ["urn:ogc:def:crs:EPSG::2056", "urn:ogc:def:crs:OGC:1.3:CRS84"])
 def test_a_system_nobody_here_uses_is_told_and_guessed_by_nobody(bench: TestBench, crs: str) -> None:
-    ring = SQUARE if "2056" in crs else [[7.0 + x / 10, 51.0 + y / 10] for x, y in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
+    ring = (
+        SQUARE
+        if "2056" in crs
+        else [[7.0 + x / 10, 51.0 + y / 10] for x, y in ((0, 0), (1, 0), (1, 1), (0, 1), (0, 0))]
+    )
     with bench.judged(collection(feature(1, ring), crs=crs), "parcels", "2025") as judged:
         told = found(judged.verdict.findings, "values.not_a_geometry")
     assert (told is None) == ("CRS84" in crs), "the web's order of degrees is known"

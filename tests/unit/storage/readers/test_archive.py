@@ -96,6 +96,7 @@ def lying(content: bytes) -> bytes:
         (b"PK\x03\x04 something that was zipped once", "file.unreadable"),
         (b"Id\n1\n", "file.wrong_kind"),
     ],
+    ids=["no_part", "same_name", "bomb", "too_many", "lying", "cut", "broken", "no_archive"],
 )
 def test_hostile_archives_get_a_verdict(tmp_path: Path, content: bytes, rule: str) -> None:
     with pytest.raises(Unreadable) as refused:
@@ -107,7 +108,9 @@ def test_hostile_archives_get_a_verdict(tmp_path: Path, content: bytes, rule: st
 def test_names_that_lead_elsewhere_lead_nowhere(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "er"
     folder.mkdir(parents=True)
-    land(folder, zipped({"../../escaped.csv": "Id\n1\n", "/tmp/escaped.csv": "Id\n1\n"}), **CSV, archive={"parts": ".*"})
+    land(
+        folder, zipped({"../../escaped.csv": "Id\n1\n", "/tmp/escaped.csv": "Id\n1\n"}), **CSV, archive={"parts": ".*"}
+    )
     assert not list(tmp_path.glob("escaped*")) and not Path("/tmp/escaped.csv").exists()
 
 
@@ -136,7 +139,13 @@ FORM = {"Maßnahme": "right", "Beginn": "right", "Bemerkung": "below"}
 
 
 def test_a_form_is_a_row_whose_values_stand_beside_their_labels(tmp_path: Path) -> None:
-    first = [["Meldebogen"], ["Maßnahme:", None, "Reparaturcafé"], [None, " beginn * ", "2026-03-01"], ["Bemerkung"], ["läuft"]]
+    first = [
+        ["Meldebogen"],
+        ["Maßnahme:", None, "Reparaturcafé"],
+        [None, " beginn * ", "2026-03-01"],
+        ["Bemerkung"],
+        ["läuft"],
+    ]
     second = [["Maßnahme", "Leihladen"], ["Bemerkung"]]
     _, cells = land(tmp_path, workbook({"A": first, "B": second}), type="xlsx", sheets=".*", form=FORM)
     assert cells == [

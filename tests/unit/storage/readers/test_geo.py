@@ -19,8 +19,16 @@ from storage.readers import FormatSpec, Landed, Unreadable, geo, read
 
 Cells = list[dict[str, str | None]]
 SHAPES = [shapely.box(370000, 5670000, 370010, 5670020.5), shapely.Point(370001.25, 5670002), None]
-WKT = ["POLYGON ((370010 5670000, 370010 5670020.5, 370000 5670020.5, 370000 5670000, 370010 5670000))", "POINT (370001.25 5670002)", None]
-ATTRIBUTES = {"id": np.array(["a", "b", "c"], dtype=object), "size": np.array([205.0, 1.5, np.nan]), "Straße": np.array(["Ä", "ß", ""], dtype=object)}
+WKT = [
+    "POLYGON ((370010 5670000, 370010 5670020.5, 370000 5670020.5, 370000 5670000, 370010 5670000))",
+    "POINT (370001.25 5670002)",
+    None,
+]
+ATTRIBUTES = {
+    "id": np.array(["a", "b", "c"], dtype=object),
+    "size": np.array([205.0, 1.5, np.nan]),
+    "Straße": np.array(["Ä", "ß", ""], dtype=object),
+}
 
 
 def written(to: Path, driver: str, crs: str | None = "EPSG:25832", kinds: str = "Unknown") -> Path:
@@ -60,7 +68,11 @@ def test_a_geopackage_lands_with_its_system_and_its_words(tmp_path: Path) -> Non
     landed, cells = land(tmp_path, content)
     assert [row["geometry"] for row in cells] == WKT
     assert {row["geometry_crs"] for row in cells} == {"EPSG:25832"}
-    assert [(row["id"], row["size"], row["Straße"]) for row in cells] == [("a", "205", "Ä"), ("b", "1.5", "ß"), ("c", None, None)]
+    assert [(row["id"], row["size"], row["Straße"]) for row in cells] == [
+        ("a", "205", "Ä"),
+        ("b", "1.5", "ß"),
+        ("c", None, None),
+    ]
     assert pl.read_parquet(landed.path)["delivered_line"].to_list() == [1, 2, 3]
     assert land(tmp_path, content, decimal=",")[1][1]["size"] == "1,5"
 
@@ -69,7 +81,15 @@ def test_a_zipped_shapefile_is_read_in_whatever_folder(tmp_path: Path) -> None:
     (tmp_path / "shape").mkdir()
     shapes = np.array([shapely.to_wkb(SHAPES[0])], dtype=object)
     to = tmp_path / "shape" / "flaechen.shp"
-    pyogrio.raw.write(to, shapes, [np.array(["Ä"], dtype=object)], ["name"], geometry_type="Polygon", crs="EPSG:31466", encoding="UTF-8")
+    pyogrio.raw.write(
+        to,
+        shapes,
+        [np.array(["Ä"], dtype=object)],
+        ["name"],
+        geometry_type="Polygon",
+        crs="EPSG:31466",
+        encoding="UTF-8",
+    )
     _, [row] = land(tmp_path, zipped(tmp_path / "shape"))
     assert (row["geometry_crs"], row["name"]) == ("EPSG:31466", "Ä")
     assert row["geometry"] is not None and row["geometry"].startswith("POLYGON")
@@ -80,7 +100,9 @@ def test_a_zipped_shapefile_is_read_in_whatever_folder(tmp_path: Path) -> None:
 def test_geojson_says_its_system_or_says_none(tmp_path: Path) -> None:
     named = {"crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::25832"}}}
     assert land(tmp_path, collection(square(n=1), **named))[1][0]["geometry_crs"] == "EPSG:25832"
-    _, [first, second] = land(tmp_path, collection(square(n=1.5, deep={"a": [1]}), {"type": "Feature", "properties": {}, "geometry": None}))
+    _, [first, second] = land(
+        tmp_path, collection(square(n=1.5, deep={"a": [1]}), {"type": "Feature", "properties": {}, "geometry": None})
+    )
     assert (first["geometry_crs"], first["n"]) == (None, "1.5") and first["deep"] is not None
     assert second["geometry"] is None
 

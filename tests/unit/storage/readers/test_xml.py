@@ -57,7 +57,15 @@ def test_what_stands_in_a_record_becomes_its_columns(
 def test_a_column_may_look_anywhere_in_the_document(tmp_path: Path) -> None:
     _, cells = land(tmp_path, NOTICE, **LOTS)
     assert cells == [
-        {"lot": "LOT-1", "notice": "N-1", "value": "1000.50", "currency": "EUR", "bids": None, "parts": "2", "cents": "1235567.51"},
+        {
+            "lot": "LOT-1",
+            "notice": "N-1",
+            "value": "1000.50",
+            "currency": "EUR",
+            "bids": None,
+            "parts": "2",
+            "cents": "1235567.51",
+        },
         {"lot": "LOT-2", "notice": "N-1", "value": None, "currency": None, "bids": "4", "parts": "1", "cents": None},
     ]
 
