@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
 #: Revision of the newest migration. Kept here, too, because importing Alembic to ask costs 0.2 s at every start.
-HEAD = "0009"
+HEAD = "0010"
 
 metadata = sa.MetaData(
     naming_convention={
@@ -109,7 +109,7 @@ arrivals = sa.Table(
     _time("arrived_at"),
     _delivery(nullable=True),
     _outside("problem", nullable=True),
-    sa.UniqueConstraint("origin", "key", "version"),
+    sa.UniqueConstraint("origin", "supplier", "key", "version"),
 )
 sa.Index(
     "ix_arrivals_unsettled",

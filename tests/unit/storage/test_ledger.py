@@ -17,7 +17,9 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from hypothesis import given, settings
@@ -174,6 +176,38 @@ def test_an_object_arrives_once_per_version(ledger: Ledger) -> None:
     assert ledger.arrive("inbox", "works-x", "works-x/a.csv", "2", 3, sha("a")) is not None
     assert ledger.known("inbox", "works-x") == {("works-x/a.csv", "1"), ("works-x/a.csv", "2")}
     assert ledger.known("inbox", "works-y") == set()
+
+
+def test_the_same_file_of_two_suppliers_arrives_twice(ledger: Ledger) -> None:
+    """A folder tells versions apart by time and length: copies of one template that keep their times look the same."""
+    assert ledger.arrive("inbox", "works-x", "a.csv", "1", 3, sha("a")) is not None
+    assert ledger.arrive("inbox", "works-y", "a.csv", "1", 3, sha("a")) is not None
+    assert ledger.known("inbox", "works-y") == {("a.csv", "1")}
+
+
+def test_arrivals_of_an_older_ledger_are_kept(url: str) -> None:
+    ledger = Ledger(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(opening.__file__).parent / "migrations"))
+    with ledger._writing.begin() as c:
+        config.attributes["connection"] = c
+        command.upgrade(config, "0009")
+        c.execute(t.arrivals.insert().values(
+            origin="inbox", supplier="works-x", key="a.csv", version="1", size=3, sha256=sha("a"), arrived_at=MORNING
+        ))  # fmt: skip
+    ledger.migrate()
+    [kept] = ledger.unsettled()
+    assert (kept.supplier, kept.key, kept.arrived_at) == ("works-x", "a.csv", MORNING)
+    assert ledger.arrive("inbox", "works-x", "a.csv", "1", 3, sha("a")) is None
+    newer = ledger.arrive("inbox", "works-y", "a.csv", "1", 3, sha("a"))
+    assert newer is not None and newer.id > kept.id
+    with ledger._engine.connect() as c:
+        assert compare_metadata(MigrationContext.configure(c), t.metadata) == []
+        if c.dialect.name == "sqlite":
+            [indexed] = c.exec_driver_sql(
+                "select sql from sqlite_master where name = 'ix_arrivals_unsettled'"
+            ).fetchall()
+            assert "WHERE" in indexed[0]
 
 
 def test_an_arrival_stays_open_until_somebody_settled_it(ledger: Ledger) -> None:
