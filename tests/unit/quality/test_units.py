@@ -33,7 +33,7 @@ def test_a_delivered_number_has_its_factor(
 
 @pytest.mark.parametrize(
     ("delivered", "promised", "said"),
-    [("m3", "t", "kg"), ("kW", "kWh", "PT15M"), ("t", "kg", "known are"), ("KG", "t", "kg")],
+    [("m3", "t", "kg"), ("kW", "kWh", "PT15M"), ("t", "bushel", "known are"), ("KG", "t", "kg")],
 )
 def test_what_is_no_fixed_factor_is_refused_with_the_known_units(delivered: str, promised: str, said: str) -> None:
     with pytest.raises(UnknownUnit, match=said):
